@@ -1,0 +1,53 @@
+"""Showing data: a table for people, JSON for programs. stdout is data; nothing else is written there."""
+
+from __future__ import annotations
+
+import json as json_module
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, is_dataclass
+from datetime import date, datetime, time
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+import typer
+
+Row = TypeVar("Row")
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, instants and sets as JSON has them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, (datetime, date, time)):
+        return value.isoformat()
+    return value
+
+
+def emit(value: Any, as_json: bool, text: str) -> None:
+    """One object: JSON, or its text."""
+    typer.echo(json_module.dumps(plain(value), indent=2, ensure_ascii=False) if as_json else text)
+
+
+def table(rows: Sequence[Row], as_json: bool, columns: Mapping[str, Callable[[Row], str]], empty: str) -> None:
+    """Many objects: a JSON list, or aligned columns. `empty` is said on stderr when there are none."""
+    if as_json:
+        typer.echo(json_module.dumps(plain(rows), indent=2, ensure_ascii=False))
+        return
+    if not rows:
+        typer.echo(empty, err=True)
+        return
+    cells = [list(columns), *([column(row) for column in columns.values()] for row in rows)]
+    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
+    for line in cells:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def local(instant: datetime | None, zone: str) -> str:
+    """An instant in the contact's own time."""
+    return "never" if instant is None else f"{instant.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M} {zone}"

@@ -1,0 +1,260 @@
+"""From settings to the objects each worker needs. The only module that names concrete providers.
+
+Providers are imported on demand: a window-scheduler that never dials must not pay for a telephone SDK.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from core.calls.dialler import Dialler, DialRules
+from core.calls.settlement import Settlement
+from core.calls.watch import Watch
+from core.clock import Clock, SystemClock
+from core.domain.retries import RetryPolicy
+from core.engagement.driver import PlainDriver
+from core.engagement.nodes import Engagement
+from core.errors import NotFound, OrchError, SettingsError
+from core.judge.base import Judge
+from core.judge.rules import RulesJudge
+from core.plans.library import PlanLibrary
+from core.recordings.vault import Keyring, Vault
+from core.settings import CarrierName, Settings
+from core.speech.base import Recognizer, Synthesizer
+from core.storage.calls import CallView
+from core.storage.contacts import ContactStore
+from core.storage.conversations import ConversationStore
+from core.storage.database import Database
+from core.storage.runs import Owner, RunLedger
+from core.storage.schema import migrate
+from core.telephony.base import Carrier
+from core.telephony.simulated import simulated_account
+from core.windows.booking import Booking
+from core.windows.scheduler import WindowScheduler
+
+STREAM_KEY_LABEL = b"media-stream tokens"
+API_KEY_FILE = "api.key"
+
+
+@dataclass(frozen=True, slots=True)
+class MediaParts:
+    """What the media server works with."""
+
+    store: ConversationStore
+    plans: PlanLibrary
+    recognizer: Recognizer
+    synthesizer: Synthesizer
+    judge: Judge
+    vault: Vault
+    stream_key: bytes
+    settings: Settings
+    data_dir: Path
+
+
+def initialise(settings: Settings) -> list[str]:
+    """Create folders and keys that are missing and bring the database up to date. Returns what was done, in words."""
+    done = []
+    for folder in (settings.paths.data, settings.paths.run, settings.paths.logs, settings.paths.keys):
+        if not folder.is_dir():
+            try:
+                folder.mkdir(parents=True, mode=0o700)
+            except OSError as error:
+                raise SettingsError(f"cannot create {folder}: {error.strerror}; check ORCH_HOME") from error
+            done.append(f"created {folder}")
+    if not (settings.paths.keys / Keyring.FILE_NAME).exists():
+        Keyring.create(settings.paths.keys)
+        done.append("created an encryption key")
+    if settings.server.api_key is None and not (settings.paths.keys / API_KEY_FILE).exists():
+        _write_secret(settings.paths.keys / API_KEY_FILE, secrets.token_urlsafe(32))
+        done.append("created an API key")
+    if migrate(settings.database_url):
+        done.append("brought the database up to date")
+    return done
+
+
+def open_vault(settings: Settings) -> Vault:
+    if not (settings.paths.keys / Keyring.FILE_NAME).exists():
+        raise SettingsError(f"no encryption key in {settings.paths.keys}; run `orch init`")
+    return Vault(Keyring.load(settings.paths.keys))
+
+
+def open_database(settings: Settings, *, busy_seconds: float = 30.0) -> Database:
+    """Raises SettingsError when there is no key yet."""
+    return Database(settings.database_url, open_vault(settings), busy_seconds=busy_seconds)
+
+
+def api_key(settings: Settings) -> str:
+    """Raises SettingsError when there is none yet."""
+    if settings.server.api_key is not None:
+        return settings.server.api_key.get_secret_value()
+    try:
+        return (settings.paths.keys / API_KEY_FILE).read_text().strip()
+    except OSError as error:
+        raise SettingsError(f"no API key in {settings.paths.keys}; run `orch init`") from error
+
+
+def stream_key(settings: Settings) -> bytes:
+    return open_vault(settings).derive(STREAM_KEY_LABEL)
+
+
+def webhook_auth_token(settings: Settings) -> str:
+    """The token that Twilio, or the simulator in its place, signs webhooks with."""
+    if settings.simulated:
+        return simulated_account(settings.paths.keys).auth_token
+    assert settings.twilio.auth_token is not None
+    return settings.twilio.auth_token.get_secret_value()
+
+
+def plan_library(settings: Settings) -> PlanLibrary:
+    return PlanLibrary(settings.paths.plans_dir)
+
+
+def booking(settings: Settings, contacts: ContactStore, plans: PlanLibrary) -> Booking:
+    return Booking(
+        contacts,
+        plans,
+        countries=settings.dialling.countries,
+        permitted=dial_rules(settings).permitted,
+        dial_time=dial_rules(settings).dial_time,
+        simulated=settings.simulated,
+    )
+
+
+def window_scheduler(settings: Settings, database: Database) -> WindowScheduler:
+    return WindowScheduler(
+        database,
+        plan_library(settings),
+        default_plan=settings.conversations.default_plan,
+        simulated=settings.simulated,
+    )
+
+
+def carrier(settings: Settings) -> Carrier:
+    from core.telephony.twilio import TwilioCarrier
+
+    if settings.providers.carrier is CarrierName.SIMULATOR:
+        account = simulated_account(settings.paths.keys)
+        return TwilioCarrier(
+            account.account_sid,
+            account.auth_token,
+            account.from_number,
+            base_url=f"http://127.0.0.1:{settings.providers.simulator_port}",
+        )
+    twilio = settings.twilio
+    assert twilio.account_sid
+    assert twilio.auth_token
+    assert twilio.from_number
+    return TwilioCarrier(twilio.account_sid, twilio.auth_token.get_secret_value(), twilio.from_number)
+
+
+def default_retry_policy(settings: Settings) -> RetryPolicy:
+    return RetryPolicy(settings.retries.max_retry_count, settings.retries.waits())
+
+
+def dial_rules(settings: Settings) -> DialRules:
+    dialling = settings.dialling
+    return DialRules(
+        carrier=settings.providers.carrier,
+        carrier_is_real=not settings.simulated,
+        mode="enhanced" if settings.conversations.use_enhanced_calls else "standard",
+        dial_only=dialling.dial_only,
+        countries=dialling.countries,
+        permitted_from=dialling.permitted_from,
+        permitted_until=dialling.permitted_until,
+        per_day=dialling.per_day,
+        per_week=dialling.per_week,
+        min_gap=settings.min_gap,
+        max_concurrent=dialling.max_concurrent,
+        per_second=dialling.per_second,
+        ring_seconds=dialling.ring_seconds,
+        max_call_seconds=settings.conversations.max_call_seconds,
+        public_url=settings.public_url,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class CallParts:
+    """What the call-scheduler works with."""
+
+    driver: PlainDriver
+    watch: Watch
+
+
+def call_parts(settings: Settings, database: Database, clock: Clock | None = None, line: Carrier | None = None) -> CallParts:
+    """`line` replaces the carrier that the settings name."""
+    clock = clock or SystemClock()
+    line = line or carrier(settings)
+    plans = plan_library(settings)
+    settlement = Settlement(database, plans)
+    owner = Owner.this_process()
+    rules = dial_rules(settings)
+    dialler = Dialler(database, line, rules, settlement, owner, clock)
+    watch = Watch(database, line, settlement)
+    work = Engagement(
+        database=database,
+        dialler=dialler,
+        watch=watch,
+        settlement=settlement,
+        plans=plans,
+        clock=clock,
+        default_policy=default_retry_policy(settings),
+        permitted=rules.permitted,
+        dial_time=rules.dial_time,
+    )
+    driver = PlainDriver(RunLedger(database, owner), work, clock, threads=settings.dialling.threads)
+    return CallParts(driver, watch)
+
+
+def judge() -> Judge:
+    return RulesJudge()
+
+
+def media_parts(settings: Settings) -> MediaParts:
+    """Builds the speech engines, too: the first call must not wait for them."""
+    from core.speech.local import EspeakSynthesizer, SphinxRecognizer
+
+    vault = open_vault(settings)
+    database = Database(settings.database_url, vault)
+    return MediaParts(
+        store=ConversationStore(database),
+        plans=plan_library(settings),
+        recognizer=SphinxRecognizer(processes=settings.providers.decoders),
+        synthesizer=EspeakSynthesizer(),
+        judge=judge(),
+        vault=vault,
+        stream_key=vault.derive(STREAM_KEY_LABEL),
+        settings=settings,
+        data_dir=settings.paths.data,
+    )
+
+
+def export_recording(settings: Settings, conversations: ConversationStore, call: CallView, target: Path, *, overwrite: bool) -> float:
+    """Every recording of `call`, its attempts and their streams in order, as one WAV file. Returns its seconds.
+
+    Raises NotFound when the call has no recording, and what `core.recordings.wav.export_wav` raises.
+    """
+    from core.conversation.recording import recording_context
+    from core.recordings.wav import Part, export_wav
+
+    parts = [
+        Part(settings.paths.data / part.path, recording_context(attempt.id, part.epoch), finished=part.sealed)
+        for attempt in call.attempts
+        for part in conversations.recording_parts(attempt.id)
+    ]
+    if not parts:
+        raise NotFound(f"call {call.id} has no recording")
+    return export_wav(parts, open_vault(settings), target, overwrite=overwrite)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise OrchError(f"cannot write {path}: {error.strerror}") from error
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text + "\n")

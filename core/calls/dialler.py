@@ -1,0 +1,287 @@
+"""One dial: judged and written down in one transaction, then one request, then what became of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+
+from core.calls.settlement import Settlement
+from core.clock import Clock
+from core.domain.calls import AttemptStatus, CallState
+from core.domain.compliance import CLOSING_MARGIN, DialFacts, Judgement, PermittedHours, dial_until, judge
+from core.domain.outcomes import Outcome
+from core.domain.windows import Occurrence
+from core.logs import get_logger, mask_phone
+from core.storage.attempts import DialRows, begin_attempt, lock_attempt, lock_dial, store_verdicts
+from core.storage.calls import set_state
+from core.storage.control import ControlStore
+from core.storage.database import Database
+from core.storage.problems import report
+from core.storage.runs import Claim, Owner, fenced, move
+from core.telephony.base import Carrier, DialRequest, NotPlaced, Placed, Unknown
+
+# From the decision to the request: past it, what was judged may no longer hold.
+SEND_WITHIN = timedelta(seconds=10)
+REQUEST_SECONDS = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class DialRules:
+    """The settings a dial is judged by, and the addresses its carrier is given."""
+
+    carrier: str
+    carrier_is_real: bool
+    mode: str
+    dial_only: tuple[str, ...]
+    countries: tuple[str, ...]
+    permitted_from: time
+    permitted_until: time
+    per_day: int
+    per_week: int
+    min_gap: timedelta
+    max_concurrent: int
+    per_second: float
+    ring_seconds: int
+    max_call_seconds: int
+    public_url: str
+
+    @property
+    def permitted(self) -> PermittedHours:
+        return PermittedHours(self.permitted_from, self.permitted_until)
+
+    @property
+    def dial_time(self) -> timedelta:
+        """What a dial takes at least before a close."""
+        return timedelta(seconds=self.ring_seconds) + CLOSING_MARGIN
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A dial that is written down and may be sent until `boot_deadline` (seconds on the clock that counts sleep)."""
+
+    attempt_id: str
+    call_id: str
+    phone: str
+    boot_deadline: float
+    dial_until: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """May not dial: `kind` is wait or never, as the judgement says."""
+
+    kind: str
+    rule: str
+    detail: str
+    wake_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AlreadyDialled:
+    """This call has an open attempt: nothing is dialled over it."""
+
+
+Decision = Intent | Blocked | AlreadyDialled
+
+
+class Dialler:
+    def __init__(
+        self,
+        database: Database,
+        carrier: Carrier,
+        rules: DialRules,
+        settlement: Settlement,
+        owner: Owner,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._carrier = carrier
+        self._rules = rules
+        self._settlement = settlement
+        self._owner = owner
+        self._clock = clock
+        self._control = ControlStore(database)
+        self._log = get_logger()
+
+    def decide(self, claim: Claim) -> Decision:
+        """Verdicts and intent in one transaction. Raises FenceLost when the run is somebody else's by now."""
+        with self._database.write() as session:
+            # The clock is read with the lock held: waiting for it may have taken seconds.
+            now = self._clock.now()
+            run = fenced(session, claim)
+            rows = lock_dial(session, claim.subject_id, now)
+            if rows.open_attempt is not None and rows.open_attempt.scheduled_call_id == rows.call.id:
+                move(run, "await_webhook", now)
+                return AlreadyDialled()
+            if rows.call.not_before is not None and now < rows.call.not_before and rows.call.cancel_requested_at is None:
+                # Something else than the retry's time has woken the run: a resume, a late webhook.
+                return Blocked("wait", "retry", f"the next try is at {rows.call.not_before:%Y-%m-%d %H:%M:%S} UTC", rows.call.not_before)
+            facts = self._facts(rows, now)
+            judgement = judge(facts)
+            store_verdicts(session, rows, judgement.verdicts, now)
+            if judgement.kind != "allowed":
+                return self._blocked(rows, judgement, now)
+            until = dial_until(facts)
+            rows.control.next_slot_at = max(now, rows.control.next_slot_at or now)
+            if rows.call.slot_at is None:
+                rows.control.next_slot_at += self._spacing
+            rows.call.slot_at = None
+            rows.control.last_dial_at = now
+            attempt = begin_attempt(
+                session,
+                rows,
+                run,
+                self._owner,
+                carrier=self._rules.carrier,
+                mode=self._rules.mode,
+                now=now,
+                send_before=now + SEND_WITHIN,
+                dial_until=until,
+            )
+            set_state(rows.call, CallState.DIALING, None, now)
+            # A crash from here on finds the run waiting for an attempt, never about to make another.
+            move(run, "await_webhook", now)
+            return Intent(
+                attempt_id=attempt.id,
+                call_id=rows.call.id,
+                phone=attempt.phone,
+                boot_deadline=self._clock.boot_seconds() + SEND_WITHIN.total_seconds(),
+                dial_until=until,
+            )
+
+    def send(self, intent: Intent) -> None:
+        """The one request. Whatever happens, the attempt's row tells afterwards what is known."""
+        log = self._log.bind(call=intent.call_id, attempt=intent.attempt_id, to=mask_phone(intent.phone))
+        if self._clock.boot_seconds() > intent.boot_deadline:
+            self._not_placed(intent, NotPlaced("stale", "the machine was busy or asleep for too long after the decision", False, False))
+            return
+        base = self._rules.public_url
+        result = self._carrier.dial(
+            DialRequest(
+                attempt_id=intent.attempt_id,
+                to=intent.phone,
+                voice_url=f"{base}/webhooks/twilio/voice?attempt={intent.attempt_id}",
+                status_url=f"{base}/webhooks/twilio/status?attempt={intent.attempt_id}",
+                amd_url=f"{base}/webhooks/twilio/amd?attempt={intent.attempt_id}",
+                ring_seconds=self._rules.ring_seconds,
+                max_seconds=self._rules.max_call_seconds,
+            ),
+            deadline_seconds=REQUEST_SECONDS,
+        )
+        now = self._clock.now()
+        if result.carrier_now is not None:
+            self._control.record_skew((result.carrier_now - now).total_seconds(), now)
+        match result:
+            case Placed():
+                self._placed(intent, result, now)
+                log.info("call.dialled", carrier_call=result.carrier_call_id, queue_seconds=result.queue_seconds, mode=self._rules.mode)
+            case NotPlaced():
+                self._not_placed(intent, result)
+                log.warning("call.not_placed", code=result.code, reason=result.reason, permanent=result.permanent, operator=result.operator)
+            case Unknown():
+                self._unknown(intent, result, now)
+                log.error("call.unknown", reason=result.reason)
+
+    @property
+    def _spacing(self) -> timedelta:
+        return timedelta(seconds=1 / self._rules.per_second)
+
+    def _blocked(self, rows: DialRows, judgement: Judgement, now: datetime) -> Blocked:
+        verdict = judgement.blocking
+        assert verdict is not None
+        wake_at = verdict.wake_at
+        if verdict.rule == "rate" and rows.call.slot_at is None:
+            # Each call gets a place of its own in the queue, so that a thousand due at once do not all wake for each place.
+            slot = max(now, verdict.wake_at or now, rows.control.next_slot_at or now)
+            rows.control.next_slot_at = slot + self._spacing
+            rows.call.slot_at = wake_at = slot
+        return Blocked(judgement.kind, verdict.rule, verdict.detail, wake_at)
+
+    def _facts(self, rows: DialRows, now: datetime) -> DialFacts:
+        rules = self._rules
+        call = rows.call
+        day_ago = now - timedelta(days=1)
+        occurrence = None
+        if call.closes_at is not None:
+            occurrence = Occurrence(call.opening_date or call.opens_at.date(), call.opens_at, call.closes_at)
+        slot = rows.control.next_slot_at
+        last = rows.control.last_dial_at
+        if call.slot_at is not None and (call.slot_at > now or last is None or now >= last + self._spacing / 2):
+            # Its own place: held for it until it comes, and used up by this dial.
+            slot = call.slot_at
+        elif last is not None and last + self._spacing > now:
+            # Places that went by during a pause or a stall would all be used at once: the second one to come gets a new place.
+            call.slot_at = None
+            slot = max(slot or now, last + self._spacing)
+        return DialFacts(
+            now=now,
+            paused_reason=(rows.control.paused_reason or "paused") if rows.control.paused_at is not None else None,
+            dial_only=rules.dial_only,
+            carrier_is_real=rules.carrier_is_real,
+            carrier_name=rules.carrier,
+            contact_active=rows.contact.active,
+            contact_simulated=rows.contact.simulated,
+            call_simulated=call.simulated,
+            phone=rows.contact.phone,
+            countries=rules.countries,
+            do_not_call_at=rows.number.do_not_call_at,
+            zone=rows.contact.timezone,
+            occurrence=occurrence,
+            permitted=rules.permitted,
+            ring_seconds=rules.ring_seconds,
+            expected_queue_seconds=0.0,
+            attempts_24h=tuple(at for at in rows.attempts_7d if at > day_ago),
+            attempts_7d=rows.attempts_7d,
+            per_day=rules.per_day,
+            per_week=rules.per_week,
+            min_gap=rules.min_gap,
+            open_attempt=rows.open_attempt.status if rows.open_attempt is not None else None,
+            clock_skew_seconds=rows.control.clock_skew_seconds,
+            open_calls=rows.open_calls,
+            max_concurrent=rules.max_concurrent,
+            next_slot_at=slot,
+            cancel_requested=call.cancel_requested_at is not None,
+        )
+
+    def _placed(self, intent: Intent, placed: Placed, now: datetime) -> None:
+        with self._database.write() as session:
+            attempt = lock_attempt(session, intent.attempt_id)
+            assert attempt is not None
+            attempt.request_ended_at = now
+            if attempt.carrier_call_id is None:
+                attempt.carrier_call_id = placed.carrier_call_id
+            # A webhook may have been quicker than this answer: what it said stands.
+            if attempt.status == AttemptStatus.DIALING:
+                attempt.status = AttemptStatus.QUEUED
+
+    def _not_placed(self, intent: Intent, result: NotPlaced) -> None:
+        now = self._clock.now()
+        with self._database.write() as session:
+            attempt = lock_attempt(session, intent.attempt_id)
+            assert attempt is not None
+            attempt.request_ended_at = now
+            if attempt.status != AttemptStatus.DIALING:
+                # The carrier says no, and a webhook says the phone rang: believe the phone.
+                report(session, f"contradiction:{attempt.id}", "carrier", f"refused with {result.code}, yet webhooks arrived", now)
+                return
+            if result.operator:
+                report(session, f"carrier:{result.code}", "carrier", f"the carrier refuses calls: {result.reason} ({result.code})", now)
+            outcome = Outcome.REJECTED if result.permanent else Outcome.FAILED
+            prefix = "operator: " if result.operator else ""
+            self._settlement.close_attempt(session, attempt, outcome, f"{prefix}not placed: {result.reason} ({result.code})", now)
+
+    def _unknown(self, intent: Intent, result: Unknown, now: datetime) -> None:
+        with self._database.write() as session:
+            attempt = lock_attempt(session, intent.attempt_id)
+            assert attempt is not None
+            attempt.request_ended_at = now
+            if attempt.status == AttemptStatus.DIALING:
+                attempt.status = AttemptStatus.UNKNOWN
+                attempt.reason = result.reason
+                report(
+                    session,
+                    f"unknown:{attempt.id}",
+                    "unknown",
+                    f"nobody knows whether {mask_phone(attempt.phone)} was rung: {result.reason}",
+                    now,
+                )

@@ -1,0 +1,241 @@
+"""From a carrier's word to what it means: statuses applied in order, each attempt settled once.
+
+Only the carrier's final status ends an attempt. The outcome, the journal entry and the signal that wakes the run
+are written in one transaction, and the journal is made from what SQL holds, because the media server may be dead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from core.domain.calls import AttemptStatus, CallState
+from core.domain.conversation import ConversationState
+from core.domain.journal import AskedCheckpoint, AskedPlan, journal_body
+from core.domain.outcomes import Outcome
+from core.domain.settling import outcome_of
+from core.errors import OrchError
+from core.logs import get_logger
+from core.plans.library import PlanLibrary
+from core.storage.attempts import call_of, conversation_of, lock_attempt, successor
+from core.storage.calls import set_state
+from core.storage.conversations import ConversationStore
+from core.storage.database import Database, Session
+from core.storage.journal import JournalStore
+from core.storage.problems import report, resolve
+from core.storage.runs import add_signal, revive, wake_run
+from core.storage.tables import Attempt
+from core.telephony.base import CarrierStatus
+
+# A media server commits turns in batches; the call's last words may be this far behind the carrier's final status.
+LAST_WORDS = timedelta(seconds=3)
+
+ABSENT = "absent"
+
+_STATUS = {
+    CarrierStatus.QUEUED: AttemptStatus.QUEUED,
+    CarrierStatus.INITIATED: AttemptStatus.QUEUED,
+    CarrierStatus.RINGING: AttemptStatus.RINGING,
+    CarrierStatus.IN_PROGRESS: AttemptStatus.IN_PROGRESS,
+}
+_RANK = {
+    AttemptStatus.INTENDED: 0,
+    AttemptStatus.DIALING: 1,
+    AttemptStatus.UNKNOWN: 1,
+    AttemptStatus.QUEUED: 2,
+    AttemptStatus.RINGING: 3,
+    AttemptStatus.IN_PROGRESS: 4,
+    AttemptStatus.ENDED: 5,
+}
+
+
+class Applied(StrEnum):
+    """What became of a status report."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    UNKNOWN_ATTEMPT = "unknown_attempt"
+    FOREIGN_CALL = "foreign_call"
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """One word of the carrier about one call. `external_id` is what makes a repetition recognisable."""
+
+    attempt_id: str
+    carrier_call_id: str
+    status: CarrierStatus
+    source: str
+    external_id: str
+    sequence: int | None = None
+    sip_code: int | None = None
+    answered_by: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _LostPlan:
+    name: str
+    title: str
+    checkpoints: Sequence[AskedCheckpoint]
+
+
+class Settlement:
+    def __init__(self, database: Database, plans: PlanLibrary) -> None:
+        self._database = database
+        self._plans = plans
+        self._conversations = ConversationStore(database)
+        self._journal = JournalStore(database)
+        self._log = get_logger()
+
+    def apply(self, said: StatusReport, now: datetime) -> Applied:
+        """Store one status report and act on it. Late, repeated and reordered ones change nothing twice."""
+        with self._database.write() as session:
+            attempt = lock_attempt(session, said.attempt_id)
+            if attempt is None:
+                report(session, f"webhook:{said.carrier_call_id}", "webhook", f"a {said.status} report for a call nobody here placed", now)
+                return Applied.UNKNOWN_ATTEMPT
+            if attempt.carrier_call_id not in (None, said.carrier_call_id):
+                report(
+                    session,
+                    f"double:{attempt.id}:{said.carrier_call_id}",
+                    "double",
+                    f"a second carrier call reports for attempt {attempt.id[:8]}",
+                    now,
+                )
+                return Applied.FOREIGN_CALL
+            new = add_signal(
+                session,
+                run_id=attempt.run_id,
+                attempt_id=attempt.id,
+                source=said.source,
+                external_id=said.external_id,
+                kind="status",
+                payload={"status": said.status, "sequence": said.sequence},
+                now=now,
+            )
+            if not new:
+                return Applied.DUPLICATE
+            attempt.carrier_call_id = said.carrier_call_id
+            if attempt.settled_at is not None and attempt.reason == ABSENT:
+                self._reopen(session, attempt, now)
+            if attempt.outcome is None:
+                self._revive(session, attempt, now)
+            if attempt.status in (AttemptStatus.UNKNOWN, AttemptStatus.DIALING):
+                resolve(session, f"unknown:{attempt.id}", now)
+            if attempt.ended_at is not None:
+                # Final states win: whatever else arrives was sent earlier.
+                return Applied.STORED
+            if said.answered_by is not None and attempt.answered_by is None:
+                attempt.answered_by = said.answered_by
+            if said.status.is_final:
+                attempt.carrier_status = said.status
+                attempt.carrier_sequence = said.sequence
+                attempt.sip_code = said.sip_code
+                attempt.ended_at = now
+                self.try_settle(session, attempt, now)
+                return Applied.STORED
+            status = _STATUS[said.status]
+            if _RANK[status] > _RANK[AttemptStatus(attempt.status)]:
+                attempt.status = status
+                attempt.carrier_status = said.status
+            if status is AttemptStatus.IN_PROGRESS:
+                call = call_of(session, attempt.scheduled_call_id)
+                if call.state == CallState.DIALING:
+                    set_state(call, CallState.IN_PROGRESS, None, now)
+        return Applied.STORED
+
+    def try_settle(self, session: Session, attempt: Attempt, now: datetime) -> bool:
+        """Settle an attempt whose call is over, unless its last words may still be on their way to SQL."""
+        if attempt.outcome is not None or attempt.ended_at is None or attempt.carrier_status is None:
+            return attempt.outcome is not None
+        conversation = conversation_of(session, attempt.id)
+        if conversation is not None and conversation.ended_by is None and now < attempt.ended_at + LAST_WORDS:
+            return False
+        state = ConversationState.from_json(self._conversations.state_in(conversation)) if conversation is not None else None
+        turns = self._conversations.turns_in(session, conversation.id) if conversation is not None else []
+        spoken = sum(1 for turn in turns if turn.said)
+        if conversation is not None and conversation.ended_by is None:
+            # A media server that lives says who ended the call. In standard mode nobody does, and only the contact could.
+            conversation.ended_by = "hung_up" if attempt.stream_epoch == 0 else "dropped"
+            conversation.ended_at = attempt.ended_at
+            conversation.state = "abandoned"
+        outcome, reason = outcome_of(
+            final=attempt.carrier_status,
+            voice_served=attempt.voice_served_at is not None,
+            answered_by=attempt.answered_by,
+            conversation_state=conversation.state if conversation is not None else "none",
+            ended_by=conversation.ended_by if conversation is not None else None,
+            turns=spoken,
+            sip_code=attempt.sip_code,
+            cancelled_because=attempt.cancel_reason,
+        )
+        if conversation is not None and state is not None and spoken and outcome is not Outcome.VOICEMAIL:
+            body = journal_body(self._asked(conversation.plan), state, turns)
+            self._journal.write_in(session, conversation, body, state.is_complete, now)
+        self.close_attempt(session, attempt, outcome, reason, now)
+        return True
+
+    def close_attempt(self, session: Session, attempt: Attempt, outcome: Outcome, reason: str, now: datetime) -> None:
+        """The one settlement of an attempt; its run is woken."""
+        if attempt.outcome is not None:
+            return
+        attempt.outcome = outcome
+        attempt.reason = reason
+        attempt.status = AttemptStatus.ENDED
+        attempt.ended_at = attempt.ended_at or now
+        attempt.settled_at = now
+        resolve(session, f"unknown:{attempt.id}", now)
+        self._revive(session, attempt, now)
+        wake_run(session, attempt.run_id, now)
+        self._log.info(
+            "call.settled",
+            call=attempt.scheduled_call_id,
+            attempt=attempt.id,
+            carrier_call=attempt.carrier_call_id,
+            outcome=outcome,
+            reason=reason,
+        )
+
+    def _asked(self, plan: str) -> AskedPlan:
+        try:
+            return self._plans.get(plan)
+        except OrchError as error:
+            # A plan deleted or broken since the call must not keep its answers out of the journal.
+            self._log.warning("journal.plan_unreadable", plan=plan, error=str(error))
+            return _LostPlan(plan, plan, ())
+
+    def _reopen(self, session: Session, attempt: Attempt, now: datetime) -> None:
+        """An attempt given up as absent shows up after all: it counts again, and the retry it led to does not happen."""
+        report(session, f"late:{attempt.id}", "late", f"attempt {attempt.id[:8]} was given up as never placed, and then reported", now)
+        next_one = successor(session, attempt)
+        if next_one is not None:
+            # Its successor is under way, or over: this one cannot count again, so it is ended at the carrier.
+            add_signal(
+                session,
+                run_id=next_one.run_id,
+                attempt_id=attempt.id,
+                source="late",
+                external_id=attempt.id,
+                kind="ghost",
+                payload={},
+                now=now,
+            )
+            return
+        attempt.outcome = None
+        attempt.settled_at = None
+        attempt.ended_at = None
+        attempt.reason = "showed up after it was given up"
+        attempt.status = AttemptStatus.UNKNOWN
+        # Its moment has passed: the run cancels it at the carrier as soon as it looks.
+        attempt.dial_until = now
+
+    def _revive(self, session: Session, attempt: Attempt, now: datetime) -> None:
+        """An engagement that had ended without knowing goes on when something is heard after all."""
+        if not revive(session, attempt.run_id, "await_webhook", now):
+            return
+        call = call_of(session, attempt.scheduled_call_id)
+        set_state(call, CallState.DIALING, "heard of after it was given up", now)
+        resolve(session, f"unresolved:{call.id}", now)
+        self._log.warning("call.revived", call=call.id, attempt=attempt.id)

@@ -1,0 +1,165 @@
+"""Between a dial and its settlement: stop what must not go on ringing, and ask the carrier when nothing is heard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from core.calls.settlement import ABSENT, Settlement, StatusReport
+from core.domain.calls import AttemptStatus
+from core.domain.outcomes import Outcome
+from core.errors import ProviderError
+from core.logs import get_logger, mask_phone
+from core.storage.attempts import ghosts, known_carrier_ids, lock_attempt, open_attempt_ids, owner_of
+from core.storage.database import Database, Session
+from core.storage.problems import report
+from core.storage.tables import Attempt
+from core.telephony.base import Carrier, CarrierCall
+
+# How long a request may still be under way after its last moment to be sent.
+REQUEST_OVER = timedelta(seconds=30)
+# No word about a call for this long: ask.
+QUIET = timedelta(seconds=60)
+# The carrier's list is eventually consistent: one listing without the call proves nothing.
+BETWEEN_LISTINGS = timedelta(minutes=10)
+LISTING_REACH = timedelta(days=1)
+
+
+@dataclass(slots=True)
+class ReconciliationReport:
+    checked: int = 0
+    settled: int = 0
+    adopted: int = 0
+    absent: int = 0
+    errors: int = 0
+
+
+class Watch:
+    def __init__(self, database: Database, carrier: Carrier, settlement: Settlement) -> None:
+        self._database = database
+        self._carrier = carrier
+        self._settlement = settlement
+        self._log = get_logger()
+
+    def tick(self, now: datetime) -> ReconciliationReport:
+        """Ask the carrier about every open attempt that has been quiet, and look for the unknown ones."""
+        result = ReconciliationReport()
+        self.end_ghosts(now)
+        for attempt_id in open_attempt_ids(self._database):
+            try:
+                self.check(attempt_id, now, result)
+            except ProviderError as error:
+                result.errors += 1
+                self._log.warning("call.reconciliation_failed", attempt=attempt_id, error=str(error))
+        return result
+
+    def check(self, attempt_id: str, now: datetime, result: ReconciliationReport | None = None) -> None:
+        """One attempt. Raises ProviderError when the carrier cannot be asked."""
+        result = result if result is not None else ReconciliationReport()
+        with self._database.write() as session:
+            attempt = lock_attempt(session, attempt_id)
+            if attempt is None or attempt.outcome is not None:
+                return
+            if attempt.status == AttemptStatus.DIALING and (owner_of(attempt).is_dead() or now > attempt.send_before + REQUEST_OVER):
+                self._orphaned(session, attempt, now)
+            if attempt.ended_at is not None:
+                result.settled += self._settlement.try_settle(session, attempt, now)
+                return
+            last_word = attempt.checked_at or attempt.created_at
+            if now - last_word < QUIET or attempt.status == AttemptStatus.DIALING:
+                return
+            attempt.checked_at = now
+        result.checked += 1
+        # What follows asks the carrier: no transaction may be open meanwhile.
+        if attempt.carrier_call_id is not None:
+            call = self._carrier.fetch(attempt.carrier_call_id)
+            if call is not None:
+                self._learn(attempt.id, call, now)
+                result.settled += call.status.is_final
+            else:
+                self._lost_sight(attempt.id, now)
+        else:
+            self._look_for(attempt, now, result)
+
+    def stop(self, attempt_id: str, reason: str, now: datetime) -> None:
+        """End the call at the carrier; its final status settles it. Raises ProviderError."""
+        with self._database.write() as session:
+            attempt = lock_attempt(session, attempt_id)
+            if attempt is None or attempt.ended_at is not None or attempt.carrier_call_id is None:
+                return
+            attempt.cancel_sent_at = now
+            attempt.cancel_reason = attempt.cancel_reason or reason
+            carrier_call_id = attempt.carrier_call_id
+        self._log.info("call.stopped", attempt=attempt_id, carrier_call=carrier_call_id, reason=reason)
+        self._carrier.hang_up(carrier_call_id)
+
+    def end_ghosts(self, now: datetime) -> None:
+        """End calls that showed up for attempts given up, and that nobody may answer any more."""
+        for attempt_id, carrier_call_id in ghosts(self._database, ABSENT):
+            try:
+                self._carrier.hang_up(carrier_call_id)
+            except ProviderError as error:
+                self._log.warning("call.ghost_not_ended", attempt=attempt_id, carrier_call=carrier_call_id, error=str(error))
+                continue
+            self._log.warning("call.ghost_ended", attempt=attempt_id, carrier_call=carrier_call_id)
+            with self._database.write() as session:
+                attempt = lock_attempt(session, attempt_id)
+                if attempt is not None:
+                    attempt.cancel_sent_at = now
+                    attempt.cancel_reason = "ghost"
+
+    def _orphaned(self, session: Session, attempt: Attempt, now: datetime) -> None:
+        """Its request has no owner any more: whether it was sent, nobody can say."""
+        attempt.status = AttemptStatus.UNKNOWN
+        attempt.request_ended_at = attempt.request_ended_at or now
+        attempt.reason = "the process that dialled has gone"
+        report(
+            session,
+            f"unknown:{attempt.id}",
+            "unknown",
+            f"nobody knows whether {mask_phone(attempt.phone)} was rung: the dialling process died",
+            now,
+        )
+        self._log.error("call.unknown", call=attempt.scheduled_call_id, attempt=attempt.id, reason=attempt.reason)
+
+    def _lost_sight(self, attempt_id: str, now: datetime) -> None:
+        """The carrier named this call once, and knows it no more: nobody can say what became of it."""
+        with self._database.write() as session:
+            attempt = lock_attempt(session, attempt_id)
+            if attempt is None or attempt.ended_at is not None or attempt.status == AttemptStatus.UNKNOWN:
+                return
+            attempt.status = AttemptStatus.UNKNOWN
+            attempt.reason = "the carrier has no record of the call any more"
+            report(session, f"unknown:{attempt.id}", "unknown", f"attempt {attempt.id[:8]}: {attempt.reason}", now)
+            self._log.error("call.unknown", call=attempt.scheduled_call_id, attempt=attempt.id, reason=attempt.reason)
+
+    def _look_for(self, attempt: Attempt, now: datetime, result: ReconciliationReport) -> None:
+        known = known_carrier_ids(self._database, attempt.phone)
+        # Any call to the number since a day before, that belongs to nobody else, counts as this one.
+        for call in self._carrier.list_calls(attempt.phone, attempt.created_at - LISTING_REACH):
+            if call.carrier_call_id not in known:
+                self._learn(attempt.id, call, now)
+                result.adopted += 1
+                return
+        with self._database.write() as session:
+            row = lock_attempt(session, attempt.id)
+            if row is None or row.carrier_call_id is not None or row.outcome is not None:
+                return
+            if row.first_absent_at is None:
+                row.first_absent_at = now
+            elif now - row.first_absent_at >= BETWEEN_LISTINGS:
+                self._settlement.close_attempt(session, row, Outcome.FAILED, ABSENT, now)
+                result.absent += 1
+
+    def _learn(self, attempt_id: str, call: CarrierCall, now: datetime) -> None:
+        self._settlement.apply(
+            StatusReport(
+                attempt_id=attempt_id,
+                carrier_call_id=call.carrier_call_id,
+                status=call.status,
+                source="reconciliation",
+                external_id=f"{call.carrier_call_id}:{call.status}",
+                answered_by=call.answered_by,
+            ),
+            now,
+        )

@@ -1,0 +1,371 @@
+"""The steps of an engagement: dial, wait for the outcome, retry, close.
+
+Each node reads what it needs from SQL, and one that finds its work done returns what it found: any of them may run
+again after a crash. They know nothing of what drives them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from core.calls.dialler import AlreadyDialled, Blocked, Dialler, Intent
+from core.calls.settlement import Settlement
+from core.calls.watch import Watch
+from core.clock import Clock
+from core.domain.calls import AttemptStatus, CallState
+from core.domain.outcomes import Outcome
+from core.domain.permitted import PermittedHours
+from core.domain.retries import Close, RetryAt, RetryPolicy, decide, outcomes_to_retry
+from core.domain.runs import RunState
+from core.domain.windows import zone_of
+from core.errors import OrchError, ProviderError
+from core.logs import get_logger
+from core.plans.library import PlanLibrary
+from core.plans.model import Plan
+from core.settings import RETRY_UNITS
+from core.storage.attempts import call_of, contact_of, conversation_of, latest_attempt
+from core.storage.calls import set_state
+from core.storage.control import lock_control
+from core.storage.database import Database, Session
+from core.storage.numbers import is_suppressed
+from core.storage.problems import report
+from core.storage.runs import Claim, SignalView, add_event, end, fenced, move, take_signals, wait
+from core.storage.tables import Attempt, Run, ScheduledCall
+
+# A call that our account or set-up prevents is tried again this much later, without using up a retry.
+OPERATOR_WAIT = timedelta(minutes=5)
+# All lines busy: look again.
+CAPACITY_WAIT = timedelta(seconds=5)
+# How often a stop that did not take is repeated, and how long a finished conversation may keep its line.
+STOP_AGAIN = timedelta(seconds=10)
+LINGER = timedelta(seconds=8)
+# The safety net under webhooks that never come.
+LOOK_AGAIN = timedelta(seconds=60)
+# An unknown attempt of a call that has no window is unresolved after this long.
+UNKNOWN_PATIENCE = timedelta(hours=24)
+
+
+@dataclass(frozen=True, slots=True)
+class Engagement:
+    """What the nodes work with."""
+
+    database: Database
+    dialler: Dialler
+    watch: Watch
+    settlement: Settlement
+    plans: PlanLibrary
+    clock: Clock
+    default_policy: RetryPolicy
+    permitted: PermittedHours
+    dial_time: timedelta  # ringing to its end, and the margin before a close
+
+
+@dataclass(frozen=True, slots=True)
+class Goto:
+    """The run moved on: step it at once."""
+
+    position: str
+
+
+@dataclass(frozen=True, slots=True)
+class LetGo:
+    """The run waits, or has ended: nothing more to do in this claim."""
+
+
+Step = Goto | LetGo
+Node = Callable[[Engagement, Claim], Step]
+
+_log = get_logger()
+
+
+def initiate_call(work: Engagement, claim: Claim) -> Step:
+    """Judge, write down, dial."""
+    try:
+        _plan_of(work, claim)
+    except OrchError as error:
+        return _close(work, claim, CallState.FAILED, f"its plan cannot be used: {error}")
+    decision = work.dialler.decide(claim)
+    match decision:
+        case AlreadyDialled():
+            pass
+        case Intent():
+            work.dialler.send(decision)
+        case Blocked(kind="wait"):
+            return _wait_for_permission(work, claim, decision)
+        case Blocked():
+            return _close_blocked(work, claim, decision)
+    return Goto("await_webhook")
+
+
+def await_webhook(work: Engagement, claim: Claim) -> Step:
+    """Wait until the attempt is settled; end what must not go on; ask when nothing is heard."""
+    with work.database.write() as session:
+        now = work.clock.now()
+        run = fenced(session, claim)
+        signals = take_signals(session, run, now)
+        attempt = latest_attempt(session, claim.subject_id)
+        if attempt is None:
+            # The transaction that would have made it was rolled back: nothing was dialled.
+            move(run, "initiate_call", now)
+            return Goto("initiate_call")
+        settled = work.settlement.try_settle(session, attempt, now)
+        if settled:
+            move(run, "check_retry", now)
+        stop = None if settled else _reason_to_stop(work, session, run, attempt, now)
+        if not settled and attempt.status == AttemptStatus.UNKNOWN and _given_up(call_of(session, claim.subject_id), attempt, now):
+            _unresolved(session, run, call_of(session, claim.subject_id), attempt, now)
+            return LetGo()
+        attempt_id = attempt.id
+    _end_ghosts(work, signals, now)
+    if settled:
+        return Goto("check_retry")
+    try:
+        if stop is not None:
+            work.watch.stop(attempt_id, stop, now)
+        work.watch.check(attempt_id, now)
+    except ProviderError as error:
+        _log.warning("call.carrier_error", attempt=attempt_id, error=str(error))
+    with work.database.write() as session:
+        now = work.clock.now()
+        run = fenced(session, claim)
+        attempt = latest_attempt(session, claim.subject_id)
+        assert attempt is not None
+        if attempt.outcome is not None:
+            move(run, "check_retry", now)
+            return Goto("check_retry")
+        # A pause, an opt-out or a cancellation that came while the carrier was asked found this run awake, and woke nobody.
+        unheard = _reason_to_stop(work, session, run, attempt, now) is not None
+        wait(
+            session,
+            run,
+            position="await_webhook",
+            waiting_for=f"attempt:{attempt.id}",
+            wake_at=now if unheard else _look_again_at(session, attempt, now),
+            now=now,
+        )
+    return LetGo()
+
+
+def check_retry(work: Engagement, claim: Claim) -> Step:
+    """Try again, or close."""
+    with work.database.write() as session:
+        now = work.clock.now()
+        run = fenced(session, claim)
+        call = call_of(session, claim.subject_id)
+        attempt = latest_attempt(session, claim.subject_id)
+        if attempt is None or attempt.outcome is None:
+            move(run, "await_webhook", now)
+            return Goto("await_webhook")
+        if call.cancel_requested_at is not None and attempt.outcome not in (Outcome.ANSWERED, Outcome.HUNG_UP_EARLY):
+            _finish(work, session, run, call, CallState.CANCELLED, "cancelled", now)
+            return LetGo()
+        decision = _decide(work, session, call, attempt, now)
+        if isinstance(decision, RetryAt):
+            move(run, "increment_retry", now)
+            return Goto("increment_retry")
+        _finish(work, session, run, call, decision.state, decision.reason, now)
+    return LetGo()
+
+
+def increment_retry(work: Engagement, claim: Claim) -> Step:
+    """Count the retry and wait for its time."""
+    with work.database.write() as session:
+        now = work.clock.now()
+        run = fenced(session, claim)
+        call = call_of(session, claim.subject_id)
+        attempt = latest_attempt(session, claim.subject_id)
+        assert attempt is not None
+        if call.cancel_requested_at is not None:
+            _finish(work, session, run, call, CallState.CANCELLED, "cancelled", now)
+            return LetGo()
+        decision = _decide(work, session, call, attempt, now)
+        if isinstance(decision, Close):
+            _finish(work, session, run, call, decision.state, decision.reason, now)
+            return LetGo()
+        if not _operators_fault(attempt):
+            call.retry_count += 1
+        call.not_before = decision.at
+        set_state(call, CallState.WAITING_RETRY, f"{attempt.outcome}; next try at {decision.at.isoformat(timespec='seconds')}", now)
+        wait(session, run, position="initiate_call", waiting_for="retry", wake_at=decision.at, now=now)
+        add_event(work.database, session, run.id, "retry", {"number": call.retry_count, "at": decision.at.isoformat()}, now)
+        _log.info("call.retry_scheduled", call=call.id, retry=call.retry_count, after=attempt.outcome, at=decision.at.isoformat())
+    return LetGo()
+
+
+NODES: dict[str, Node] = {
+    "initiate_call": initiate_call,
+    "await_webhook": await_webhook,
+    "check_retry": check_retry,
+    "increment_retry": increment_retry,
+}
+
+
+def retry_policy(plan: Plan, default: RetryPolicy) -> RetryPolicy:
+    """The plan's own rules where it has them, the settings' elsewhere."""
+    rules = plan.retry
+    waits = default.waits
+    if rules.intervals is not None:
+        waits = tuple(timedelta(seconds=interval * RETRY_UNITS[rules.units or "hours"]) for interval in rules.intervals)
+    max_retries = rules.max_retries if rules.max_retries is not None else default.max_retries
+    return RetryPolicy(max_retries, waits, outcomes_to_retry(rules.on))
+
+
+def _plan_of(work: Engagement, claim: Claim) -> Plan:
+    with work.database.read() as session:
+        name = call_of(session, claim.subject_id).plan
+    return work.plans.get(name)
+
+
+def _decide(work: Engagement, session: Session, call: ScheduledCall, attempt: Attempt, now: datetime) -> RetryAt | Close:
+    assert attempt.outcome is not None
+    assert attempt.ended_at is not None
+    if _operators_fault(attempt):
+        at = max(now, attempt.ended_at + OPERATOR_WAIT)
+        if call.closes_at is not None and at >= call.closes_at:
+            return Close(CallState.MISSED, f"{attempt.reason}, until the window closed")
+        return RetryAt(at)
+    try:
+        policy = retry_policy(work.plans.get(call.plan), work.default_policy)
+    except OrchError as error:
+        _log.warning("call.plan_unreadable", call=call.id, plan=call.plan, error=str(error))
+        policy = work.default_policy
+    return decide(
+        policy,
+        Outcome(attempt.outcome),
+        call.retry_count,
+        attempt.ended_at,
+        now,
+        closes_at=call.closes_at,
+        permitted=work.permitted,
+        zone=zone_of(contact_of(session, call.contact_id).timezone),
+        dial_time=work.dial_time,
+    )
+
+
+def _operators_fault(attempt: Attempt) -> bool:
+    return attempt.outcome == Outcome.FAILED and (attempt.reason or "").startswith("operator: ")
+
+
+def _reason_to_stop(work: Engagement, session: Session, run: Run, attempt: Attempt, now: datetime) -> str | None:
+    """Why this call must be ended at the carrier now, or None."""
+    if attempt.carrier_call_id is None or attempt.ended_at is not None:
+        return None
+    if attempt.cancel_sent_at is not None and now - attempt.cancel_sent_at < STOP_AGAIN:
+        return None
+    if run.cancel_requested:
+        return "cancelled"
+    conversation = conversation_of(session, attempt.id)
+    if conversation is not None and conversation.ended_at is not None and now - conversation.ended_at >= LINGER:
+        return "conversation_over"
+    if attempt.voice_served_at is not None:
+        return "voicemail" if _is_machine(attempt) and _hangs_up_on_voicemail(work, session, attempt) else None
+    if now >= attempt.dial_until:
+        return "dial_until"
+    if is_suppressed(session, attempt.phone):
+        return "do_not_call"
+    if lock_control(session).paused_at is not None:
+        return "pause"
+    return None
+
+
+def _is_machine(attempt: Attempt) -> bool:
+    return attempt.answered_by is not None and attempt.answered_by.startswith(("machine", "fax"))
+
+
+def _hangs_up_on_voicemail(work: Engagement, session: Session, attempt: Attempt) -> bool:
+    # In standard mode nobody listens for the beep, so a message would be spoken over the greeting.
+    if attempt.mode == "standard":
+        return True
+    try:
+        return work.plans.get(call_of(session, attempt.scheduled_call_id).plan).voicemail == "hang_up"
+    except OrchError:
+        return True
+
+
+def _look_again_at(session: Session, attempt: Attempt, now: datetime) -> datetime:
+    times = [now + LOOK_AGAIN]
+    if attempt.status == AttemptStatus.DIALING:
+        times.append(attempt.send_before + timedelta(seconds=31))
+    if attempt.ended_at is not None:
+        times.append(max(now, attempt.ended_at) + timedelta(seconds=1))
+    if attempt.voice_served_at is None and attempt.carrier_call_id is not None:
+        times.append(max(attempt.dial_until, now + timedelta(seconds=1)))
+    if attempt.cancel_sent_at is not None:
+        times.append(max(attempt.cancel_sent_at + STOP_AGAIN, now + timedelta(seconds=1)))
+    conversation = conversation_of(session, attempt.id)
+    if conversation is not None and conversation.ended_at is not None:
+        times.append(max(conversation.ended_at + LINGER, now + timedelta(seconds=1)))
+    return min(times)
+
+
+def _given_up(call: ScheduledCall, attempt: Attempt, now: datetime) -> bool:
+    return now >= (call.closes_at or attempt.created_at + UNKNOWN_PATIENCE)
+
+
+def _unresolved(session: Session, run: Run, call: ScheduledCall, attempt: Attempt, now: datetime) -> None:
+    """Nobody will ever know from records: a person has to find out. The number stays blocked until then."""
+    set_state(call, CallState.UNRESOLVED, f"nobody knows whether the phone rang: {attempt.reason}", now)
+    report(
+        session, f"unresolved:{call.id}", "unresolved", f"call {call.id[:8]}: ask the carrier whether attempt {attempt.id[:8]} rang", now
+    )
+    end(run, RunState.COMPLETED, now)
+    _log.error("call.unresolved", call=call.id, attempt=attempt.id)
+
+
+def _wait_for_permission(work: Engagement, claim: Claim, blocked: Blocked) -> Step:
+    with work.database.write() as session:
+        now = work.clock.now()
+        run = fenced(session, claim)
+        signals = take_signals(session, run, now)
+        call = call_of(session, claim.subject_id)
+        wake_at = blocked.wake_at
+        resumed = blocked.rule == "kill_switch" and lock_control(session).paused_at is None
+        if resumed or run.cancel_requested:
+            # It came after the verdict, found this run awake, and woke nobody.
+            wake_at = now
+        elif wake_at is None and blocked.rule != "kill_switch":
+            wake_at = now + CAPACITY_WAIT
+        if call.closes_at is not None:
+            if wake_at is not None and wake_at >= call.closes_at:
+                _finish(work, session, run, call, CallState.MISSED, f"{blocked.detail}, until the window closed", now)
+                return LetGo()
+            wake_at = min(wake_at or call.closes_at, call.closes_at)
+        if call.state != CallState.WAITING_RETRY:
+            set_state(call, CallState.PENDING, blocked.detail, now)
+        wait(session, run, position="initiate_call", waiting_for=f"permission:{blocked.rule}", wake_at=wake_at, now=now)
+        _log.info("call.blocked", call=call.id, rule=blocked.rule, detail=blocked.detail, wake_at=wake_at.isoformat() if wake_at else None)
+    _end_ghosts(work, signals, now)
+    return LetGo()
+
+
+def _close_blocked(work: Engagement, claim: Claim, blocked: Blocked) -> Step:
+    state = {
+        "window": CallState.MISSED,
+        "cancel": CallState.CANCELLED,
+        "do_not_call": CallState.CANCELLED,
+        "contact": CallState.CANCELLED,
+    }.get(blocked.rule, CallState.FAILED)
+    return _close(work, claim, state, blocked.detail)
+
+
+def _close(work: Engagement, claim: Claim, state: CallState, reason: str) -> Step:
+    with work.database.write() as session:
+        now = work.clock.now()
+        run = fenced(session, claim)
+        _finish(work, session, run, call_of(session, claim.subject_id), state, reason, now)
+    return LetGo()
+
+
+def _finish(work: Engagement, session: Session, run: Run, call: ScheduledCall, state: CallState, reason: str, now: datetime) -> None:
+    take_signals(session, run, now)
+    set_state(call, state, reason, now)
+    end(run, RunState.CANCELLED if state is CallState.CANCELLED else RunState.COMPLETED, now)
+    add_event(work.database, session, run.id, "closed", {"state": state, "reason": reason}, now)
+    _log.info("call.closed", call=call.id, state=state, reason=reason, retries=call.retry_count)
+
+
+def _end_ghosts(work: Engagement, signals: Sequence[SignalView], now: datetime) -> None:
+    if any(signal.kind == "ghost" for signal in signals):
+        work.watch.end_ghosts(now)

@@ -1,0 +1,180 @@
+"""Attempts: what a dial is judged on, the row written before its request, and what becomes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from core.domain.calls import OPEN_ATTEMPT_STATUSES, AttemptStatus
+from core.domain.compliance import VerdictResult
+from core.storage.control import lock_control
+from core.storage.database import Database, new_id
+from core.storage.numbers import lock_number
+from core.storage.runs import Owner
+from core.storage.tables import Attempt, Contact, Conversation, DialControl, Number, Run, ScheduledCall, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class DialRows:
+    """The locked rows a dial is decided on, in one transaction."""
+
+    call: ScheduledCall
+    contact: Contact
+    control: DialControl
+    number: Number
+    attempts_7d: tuple[datetime, ...]  # of this number, whatever their origin; newest last
+    open_attempt: Attempt | None  # of this number
+    open_calls: int
+    ordinal: int  # this dial's number within the call
+
+
+def lock_dial(session: Session, call_id: str, now: datetime) -> DialRows:
+    """Lock pause, number and counters, in this order everywhere, and read what the verdicts need."""
+    call = session.get_one(ScheduledCall, call_id, with_for_update=True)
+    contact = session.get_one(Contact, call.contact_id)
+    control = lock_control(session)
+    number = lock_number(session, contact.phone)
+    recent = session.scalars(
+        select(Attempt.created_at)
+        .where(
+            Attempt.phone == contact.phone,
+            Attempt.created_at > now - timedelta(days=7),
+            # An attempt that ended without ever having a carrier's id was certainly not placed: no phone rang.
+            or_(Attempt.status != AttemptStatus.ENDED, Attempt.carrier_call_id.is_not(None)),
+        )
+        .order_by(Attempt.created_at)
+    ).all()
+    open_attempt = session.scalars(select(Attempt).where(Attempt.phone == contact.phone, Attempt.status.in_(OPEN_ATTEMPT_STATUSES))).first()
+    open_calls = session.scalar(select(func.count()).select_from(Attempt).where(Attempt.status.in_(OPEN_ATTEMPT_STATUSES))) or 0
+    last = session.scalar(select(func.max(Attempt.ordinal)).where(Attempt.scheduled_call_id == call_id)) or 0
+    return DialRows(call, contact, control, number, tuple(recent), open_attempt, open_calls, last + 1)
+
+
+def begin_attempt(
+    session: Session,
+    rows: DialRows,
+    run: Run,
+    owner: Owner,
+    *,
+    carrier: str,
+    mode: str,
+    now: datetime,
+    send_before: datetime,
+    dial_until: datetime,
+) -> Attempt:
+    """The attempt's row, committed before its request is sent: an attempt nobody wrote down could ring twice."""
+    attempt = Attempt(
+        id=new_id(),
+        scheduled_call_id=rows.call.id,
+        run_id=run.id,
+        contact_id=rows.contact.id,
+        phone=rows.contact.phone,
+        ordinal=rows.ordinal,
+        carrier=carrier,
+        mode=mode,
+        status=AttemptStatus.DIALING,
+        owner_boot=f"{owner.host}|{owner.boot_id}",
+        owner_pid=owner.pid,
+        owner_started=owner.started,
+        created_at=now,
+        send_before=send_before,
+        dial_until=dial_until,
+        stream_epoch=0,
+    )
+    session.add(attempt)
+    session.flush()
+    return attempt
+
+
+def owner_of(attempt: Attempt) -> Owner:
+    host, _, boot_id = attempt.owner_boot.partition("|")
+    return Owner(host, boot_id, attempt.owner_pid, attempt.owner_started)
+
+
+def store_verdicts(session: Session, rows: DialRows, verdicts: Sequence[VerdictResult], now: datetime) -> None:
+    """Keep the verdicts whose answer is new for this call."""
+    latest = dict(
+        session.execute(select(Verdict.rule, Verdict.allowed).where(Verdict.scheduled_call_id == rows.call.id).order_by(Verdict.id)).all()
+    )
+    for verdict in verdicts:
+        if latest.get(verdict.rule) == verdict.allowed:
+            continue
+        session.add(
+            Verdict(
+                contact_id=rows.contact.id,
+                scheduled_call_id=rows.call.id,
+                attempt_ordinal=rows.ordinal,
+                rule=verdict.rule,
+                allowed=verdict.allowed,
+                detail=verdict.detail,
+                inputs=dict(verdict.inputs),
+                at=now,
+            )
+        )
+
+
+def lock_attempt(session: Session, attempt_id: str) -> Attempt | None:
+    """The attempt, locked after its run: whoever locks both does so in this order, as the run's own steps do."""
+    session.execute(select(Run.id).join(Attempt, Attempt.run_id == Run.id).where(Attempt.id == attempt_id).with_for_update(of=Run))
+    return session.scalars(select(Attempt).where(Attempt.id == attempt_id).with_for_update()).first()
+
+
+def latest_attempt(session: Session, call_id: str) -> Attempt | None:
+    return session.scalars(
+        select(Attempt).where(Attempt.scheduled_call_id == call_id).order_by(Attempt.ordinal.desc()).limit(1).with_for_update()
+    ).first()
+
+
+def successor(session: Session, attempt: Attempt) -> Attempt | None:
+    """What took the place of an attempt that was given up: a later one of its call, or an open one at the same number."""
+    later = and_(Attempt.scheduled_call_id == attempt.scheduled_call_id, Attempt.ordinal > attempt.ordinal)
+    open_ = and_(Attempt.phone == attempt.phone, Attempt.id != attempt.id, Attempt.status.in_(OPEN_ATTEMPT_STATUSES))
+    rows = session.scalars(select(Attempt).where(or_(later, open_)).order_by(Attempt.created_at.desc())).all()
+    return next((row for row in rows if row.status in OPEN_ATTEMPT_STATUSES), rows[0] if rows else None)
+
+
+def conversation_of(session: Session, attempt_id: str) -> Conversation | None:
+    return session.scalars(select(Conversation).where(Conversation.attempt_id == attempt_id).with_for_update()).first()
+
+
+def call_of(session: Session, call_id: str) -> ScheduledCall:
+    return session.get_one(ScheduledCall, call_id, with_for_update=True)
+
+
+def contact_of(session: Session, contact_id: str) -> Contact:
+    return session.get_one(Contact, contact_id)
+
+
+def open_attempt_ids(database: Database) -> list[str]:
+    with database.read() as session:
+        return list(session.scalars(select(Attempt.id).where(Attempt.status.in_(OPEN_ATTEMPT_STATUSES)).order_by(Attempt.created_at)))
+
+
+def read_attempt(database: Database, attempt_id: str) -> Attempt | None:
+    with database.read() as session:
+        return session.get(Attempt, attempt_id)
+
+
+def known_carrier_ids(database: Database, phone: str) -> frozenset[str]:
+    """Carrier call ids that belong to attempts at this number."""
+    with database.read() as session:
+        rows = session.scalars(select(Attempt.carrier_call_id).where(Attempt.phone == phone, Attempt.carrier_call_id.is_not(None)))
+        return frozenset(row for row in rows if row is not None)
+
+
+def ghosts(database: Database, reason: str) -> list[tuple[str, str]]:
+    """Attempt and carrier call id of attempts settled for `reason`, which have shown up since and were not ended yet."""
+    with database.read() as session:
+        rows = session.execute(
+            select(Attempt.id, Attempt.carrier_call_id).where(
+                Attempt.status == AttemptStatus.ENDED,
+                Attempt.reason == reason,
+                Attempt.carrier_call_id.is_not(None),
+                Attempt.cancel_sent_at.is_(None),
+            )
+        ).all()
+    return [(attempt_id, carrier_call_id) for attempt_id, carrier_call_id in rows if carrier_call_id is not None]

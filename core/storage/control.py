@@ -1,0 +1,70 @@
+"""The one row every dial locks first: the kill switch, the pace of dialling, and the carrier's clock."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core.storage.calls import ENGAGEMENT_QUEUE
+from core.storage.database import Database, insert_or_ignore
+from core.storage.runs import wake_all
+from core.storage.tables import DialControl
+
+ROW = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    since: datetime
+    reason: str
+
+
+def lock_control(session: Session) -> DialControl:
+    insert_or_ignore(session, DialControl, {"id": ROW})
+    return session.scalars(select(DialControl).where(DialControl.id == ROW).with_for_update()).one()
+
+
+class ControlStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def paused(self) -> Pause | None:
+        with self._database.read() as session:
+            row = session.get(DialControl, ROW)
+        return Pause(row.paused_at, row.paused_reason or "") if row is not None and row.paused_at is not None else None
+
+    def pause(self, reason: str, now: datetime) -> bool:
+        """Stop all dialling at once; phones that ring stop ringing. False: it was paused already."""
+        with self._database.write() as session:
+            row = lock_control(session)
+            if row.paused_at is not None:
+                return False
+            row.paused_at = now
+            row.paused_reason = reason
+            wake_all(session, ENGAGEMENT_QUEUE, now)
+        return True
+
+    def resume(self, now: datetime) -> bool:
+        """Dial again. False: it was not paused."""
+        with self._database.write() as session:
+            row = lock_control(session)
+            if row.paused_at is None:
+                return False
+            row.paused_at = None
+            row.paused_reason = None
+            wake_all(session, ENGAGEMENT_QUEUE, now)
+        return True
+
+    def record_skew(self, seconds: float, now: datetime) -> None:
+        """How far the carrier's clock is ahead of ours. Written only when it moved by a second or more."""
+        with self._database.read() as session:
+            row = session.get(DialControl, ROW)
+        if row is not None and row.clock_skew_seconds is not None and abs(row.clock_skew_seconds - seconds) < 1:
+            return
+        with self._database.write() as session:
+            row = lock_control(session)
+            row.clock_skew_seconds = seconds
+            row.clock_checked_at = now

@@ -1,0 +1,291 @@
+"""Reflection sessions: one conversation an answered attempt, its turns, and the sound recorded of it.
+
+A media stream is known by its epoch: only the newest stream of an attempt may save.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core.domain.calls import AttemptStatus
+from core.errors import NotFound
+from core.storage.attempts import lock_attempt
+from core.storage.database import Database, insert_or_ignore, new_id
+from core.storage.numbers import suppress
+from core.storage.runs import add_signal, wake_run
+from core.storage.tables import Attempt, Contact, Conversation, Recording, ScheduledCall, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class CallContext:
+    """What a live call needs to know. `state` and `conversation_id` are set when an earlier stream began it."""
+
+    attempt_id: str
+    scheduled_call_id: str
+    contact_id: str
+    contact_name: str
+    pronunciation: str | None
+    phone: str
+    plan: str
+    mode: str
+    carrier_call_id: str | None
+    status: str
+    answered_by: str | None
+    stream_epoch: int
+    conversation_id: str | None
+    conversation_state: str | None
+    state: dict[str, Any] | None
+    next_turn: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnRecord:
+    """One turn to be kept: what the contact said (None for the greeting) and what was replied."""
+
+    ordinal: int
+    checkpoint: str | None
+    said: str | None
+    reply: str | None
+    at: datetime
+    timings: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordingPart:
+    epoch: int
+    path: str
+    sealed: bool
+    seconds: float | None
+
+
+class ConversationStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def context(self, attempt_id: str) -> CallContext | None:
+        """Read-only: the voice webhook answers from this alone."""
+        with self._database.read() as session:
+            row = session.execute(
+                select(Attempt, ScheduledCall, Contact)
+                .join(ScheduledCall, ScheduledCall.id == Attempt.scheduled_call_id)
+                .join(Contact, Contact.id == Attempt.contact_id)
+                .where(Attempt.id == attempt_id)
+            ).first()
+            if row is None:
+                return None
+            attempt, call, contact = row
+            conversation = session.scalars(select(Conversation).where(Conversation.attempt_id == attempt_id)).first()
+            next_turn = 0
+            if conversation is not None:
+                last = session.scalar(select(func.max(Turn.ordinal)).where(Turn.conversation_id == conversation.id))
+                next_turn = 0 if last is None else last + 1
+        state = None
+        if conversation is not None:
+            state = self._database.open_json(conversation.state_sealed, _state_context(conversation.id))
+        return CallContext(
+            attempt_id=attempt.id,
+            scheduled_call_id=call.id,
+            contact_id=contact.id,
+            contact_name=contact.name,
+            pronunciation=contact.pronunciation,
+            phone=attempt.phone,
+            plan=call.plan,
+            mode=attempt.mode,
+            carrier_call_id=attempt.carrier_call_id,
+            status=attempt.status,
+            answered_by=attempt.answered_by,
+            stream_epoch=attempt.stream_epoch,
+            conversation_id=conversation.id if conversation else None,
+            conversation_state=conversation.state if conversation else None,
+            state=state,
+            next_turn=next_turn,
+        )
+
+    def redeem_stream(self, attempt_id: str, carrier_call_id: str, epoch: int, now: datetime) -> bool:
+        """Use up a stream token: true once per epoch, and only for the attempt's own carrier call."""
+        with self._database.write() as session:
+            attempt = session.get(Attempt, attempt_id, with_for_update=True)
+            if attempt is None or attempt.stream_epoch != epoch - 1 or attempt.settled_at is not None:
+                return False
+            if attempt.carrier_call_id not in (None, carrier_call_id):
+                return False
+            attempt.stream_epoch = epoch
+            attempt.status = AttemptStatus.IN_PROGRESS
+            # The stream can arrive before the create request's answer: both know the same call.
+            attempt.carrier_call_id = carrier_call_id
+            attempt.voice_served_at = attempt.voice_served_at or now
+        return True
+
+    def open(self, attempt_id: str, plan: str, plan_digest: str, channel: str, state: dict[str, Any], now: datetime) -> str:
+        """The attempt's conversation, begun if there is none yet. Returns its id."""
+        with self._database.write() as session:
+            # Locked, so that two beginnings at once are one.
+            attempt = session.get_one(Attempt, attempt_id, with_for_update=True)
+            existing = session.scalars(select(Conversation.id).where(Conversation.attempt_id == attempt_id)).first()
+            if existing is not None:
+                return existing
+            conversation_id = new_id()
+            session.add(
+                Conversation(
+                    id=conversation_id,
+                    attempt_id=attempt_id,
+                    scheduled_call_id=attempt.scheduled_call_id,
+                    contact_id=attempt.contact_id,
+                    plan=plan,
+                    plan_digest=plan_digest,
+                    channel=channel,
+                    state="in_progress",
+                    state_sealed=self._database.seal(state, _state_context(conversation_id)),
+                    started_at=now,
+                )
+            )
+        return conversation_id
+
+    def save(
+        self,
+        conversation_id: str,
+        epoch: int | None,
+        turns: Sequence[TurnRecord],
+        state: dict[str, Any],
+        ended_by: str | None,
+        now: datetime,
+    ) -> bool:
+        """Keep turns and state. False when a newer stream owns the call; saving a turn twice keeps the first."""
+        with self._database.write() as session:
+            return self.save_in(session, conversation_id, epoch, turns, state, ended_by, now)
+
+    def save_in(
+        self,
+        session: Session,
+        conversation_id: str,
+        epoch: int | None,
+        turns: Sequence[TurnRecord],
+        state: dict[str, Any],
+        ended_by: str | None,
+        now: datetime,
+    ) -> bool:
+        if ended_by is not None:
+            # Its run is woken below, and settlement locks the run before the conversation.
+            attempt_id = session.scalar(select(Conversation.attempt_id).where(Conversation.id == conversation_id))
+            if attempt_id is not None:
+                lock_attempt(session, attempt_id)
+        conversation = session.get(Conversation, conversation_id, with_for_update=True)
+        if conversation is None:
+            raise NotFound(f"no conversation {conversation_id}")
+        current = session.scalar(select(Attempt.stream_epoch).where(Attempt.id == conversation.attempt_id))
+        if epoch is not None and epoch != current:
+            return False
+        for turn in turns:
+            context = turn_context(conversation_id, turn.ordinal)
+            insert_or_ignore(
+                session,
+                Turn,
+                {
+                    "conversation_id": conversation_id,
+                    "ordinal": turn.ordinal,
+                    "checkpoint": turn.checkpoint,
+                    "said_sealed": self._database.seal(turn.said, context) if turn.said is not None else None,
+                    "reply_sealed": self._database.seal(turn.reply, context) if turn.reply is not None else None,
+                    "timings": turn.timings,
+                    "at": turn.at,
+                },
+            )
+        conversation.state_sealed = self._database.seal(state, _state_context(conversation_id))
+        conversation.version += 1
+        if ended_by is not None and conversation.ended_by is None:
+            conversation.ended_by = ended_by
+            conversation.ended_at = now
+            conversation.state = "complete" if ended_by == "complete" else "abandoned"
+            # The carrier's final status may be waiting for these words to be settled.
+            wake_run(session, session.scalars(select(Attempt.run_id).where(Attempt.id == conversation.attempt_id)).one(), now)
+        return True
+
+    def opt_out(self, attempt_id: str, source: str, now: datetime) -> None:
+        """Do not call this number again, from this moment, on any plan."""
+        with self._database.write() as session:
+            phone = session.scalars(select(Attempt.phone).where(Attempt.id == attempt_id)).one()
+            suppress(session, phone, source, now)
+
+    def mark_answered_by(self, attempt_id: str, answered_by: str, now: datetime) -> None:
+        """Who picked up, as the carrier's detection or our own ear says; the first to say so stands."""
+        with self._database.write() as session:
+            attempt = lock_attempt(session, attempt_id)
+            if attempt is None or attempt.answered_by is not None:
+                return
+            attempt.answered_by = answered_by
+            wake_run(session, attempt.run_id, now)
+
+    def served(self, attempt_id: str, carrier_call_id: str, now: datetime) -> None:
+        """Our voice webhook answered for this attempt: the contact picked up."""
+        with self._database.write() as session:
+            attempt = lock_attempt(session, attempt_id)
+            if attempt is None or attempt.settled_at is not None or attempt.voice_served_at is not None:
+                return
+            attempt.voice_served_at = now
+            attempt.status = AttemptStatus.IN_PROGRESS
+            attempt.carrier_call_id = attempt.carrier_call_id or carrier_call_id
+            add_signal(
+                session,
+                run_id=attempt.run_id,
+                attempt_id=attempt_id,
+                source="webhook:voice",
+                external_id=attempt_id,
+                kind="answered",
+                payload={},
+                now=now,
+            )
+
+    def recording_started(self, attempt_id: str, epoch: int, path: str, now: datetime) -> None:
+        with self._database.write() as session:
+            insert_or_ignore(
+                session,
+                Recording,
+                {"id": new_id(), "attempt_id": attempt_id, "epoch": epoch, "path": path, "started_at": now},
+            )
+
+    def recording_sealed(self, attempt_id: str, epoch: int, seconds: float, size_bytes: int, now: datetime) -> None:
+        with self._database.write() as session:
+            session.execute(
+                update(Recording)
+                .where(Recording.attempt_id == attempt_id, Recording.epoch == epoch)
+                .values(sealed_at=now, seconds=seconds, size_bytes=size_bytes)
+            )
+
+    def recording_parts(self, attempt_id: str) -> list[RecordingPart]:
+        with self._database.read() as session:
+            rows = session.scalars(select(Recording).where(Recording.attempt_id == attempt_id).order_by(Recording.epoch)).all()
+        return [RecordingPart(row.epoch, row.path, row.sealed_at is not None, row.seconds) for row in rows]
+
+    def turns_in(self, session: Session, conversation_id: str) -> list[TurnRecord]:
+        rows = session.scalars(select(Turn).where(Turn.conversation_id == conversation_id).order_by(Turn.ordinal)).all()
+        opened = []
+        for row in rows:
+            context = turn_context(conversation_id, row.ordinal)
+            opened.append(
+                TurnRecord(
+                    ordinal=row.ordinal,
+                    checkpoint=row.checkpoint,
+                    said=self._database.open_text(row.said_sealed, context) if row.said_sealed is not None else None,
+                    reply=self._database.open_text(row.reply_sealed, context) if row.reply_sealed is not None else None,
+                    at=row.at,
+                    timings=row.timings,
+                )
+            )
+        return opened
+
+    def state_in(self, conversation: Conversation) -> dict[str, Any]:
+        return self._database.open_json(conversation.state_sealed, _state_context(conversation.id))
+
+
+def turn_context(conversation_id: str, ordinal: int) -> str:
+    return f"turn:{conversation_id}:{ordinal}"
+
+
+def _state_context(conversation_id: str) -> str:
+    return f"conversation-state:{conversation_id}"

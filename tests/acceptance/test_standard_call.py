@@ -1,0 +1,73 @@
+"""One call by the carrier's own <Say> and <Gather>, from its window to the journal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+PHONE = "+12025550111"
+
+
+@dataclass(frozen=True)
+class Story:
+    daemon: Any
+    contact: str
+    call: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def story(install: Callable[..., Any]) -> Story:
+    daemon = install(USE_ENHANCED_CALLS="false").start()
+    contact = daemon.contact("Grace", PHONE, plan="talk")
+    daemon.open_window(contact)
+    (call,) = daemon.until(lambda: daemon.calls_of(contact), "the window's call", 20)
+    return Story(daemon, contact, daemon.until_over(call["id"], 60))
+
+
+@pytest.mark.timeout(150)
+def test_the_call_is_talked_through_without_a_media_stream(story: Story) -> None:
+    assert story.call["state"] == "completed", story.call
+    assert [(a["mode"], a["outcome"]) for a in story.call["attempts"]] == [("standard", "answered")]
+    (carried,) = story.daemon.carried(PHONE)
+    ledger = story.daemon.ledger()
+    try:
+        assert not ledger.events(carried.sid, "stream")
+        verbs = [event.detail for event in ledger.events(carried.sid, "verb")]
+        assert any("Gather" in str(verb) for verb in verbs), verbs
+        assert not any("Connect" in str(verb) for verb in verbs), verbs
+        assert ledger.warnings(carried.sid) == []
+    finally:
+        ledger.close()
+
+
+def test_the_log_tells_the_story_in_order(story: Story, in_order: Callable[..., bool]) -> None:
+    wanted = ["window.opened", "call.scheduled", "call.pending_found", "call.dialled", "call.settled"]
+    seen = [line["event"] for line in story.daemon.logged(*wanted)]
+    assert in_order(wanted, seen), seen
+    (dialled,) = story.daemon.logged("call.dialled")
+    assert dialled["mode"] == "standard"
+    assert dialled["to"] == "+1202***0111"
+
+
+def test_the_journal_holds_exactly_what_was_answered(story: Story) -> None:
+    entry = story.daemon.journal(story.call["id"])
+    assert entry["complete"] is True
+    answers = {answer["checkpoint"]: answer["answer"] for answer in entry["body"]["answers"]}
+    # The carrier writes down what it heard, and the simulator hears perfectly.
+    assert answers == {"mood": "i feel pretty good", "again": "yes of course"}
+
+
+def test_nothing_is_recorded_and_nothing_said_is_logged(story: Story) -> None:
+    recordings = story.daemon.home / "data" / "recordings"
+    assert not recordings.exists() or not any(recordings.iterdir())
+    refused = story.daemon.orch("recording", "export", story.call["id"], "never.wav")
+    assert refused.returncode == 1
+    assert "Traceback" not in refused.stderr
+    assert len(refused.stderr.strip().splitlines()) == 1
+    for path in (story.daemon.home / "logs").iterdir():
+        text = path.read_bytes()
+        for words in (b"pretty good", b"yes of course", b"How are you today", PHONE.encode(), b"Grace"):
+            assert words not in text, f"{words!r} is in {path.name}"

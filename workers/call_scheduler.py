@@ -1,0 +1,41 @@
+"""Drives engagements: dials, retries, reconciles."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from datetime import datetime
+
+from core import bootstrap
+from core.storage.runs import TOPIC
+from workers.runtime import JobReport, JobSpec, Runtime, run_worker
+
+NAME = "call-scheduler"
+
+
+async def start(runtime: Runtime) -> None:
+    parts = bootstrap.call_parts(runtime.settings, runtime.db)
+    parts.driver.recover(runtime.clock.now())
+
+    def step(now: datetime) -> JobReport:
+        report = parts.driver.step_due(now)
+        return JobReport(changed=report.claimed > 0, summary={"claimed": report.claimed, "errors": report.errors}, next_due=report.next_due)
+
+    def call_reconciliation(now: datetime) -> JobReport:
+        # A process that died while another kept the daemon going is noticed here.
+        parts.driver.recover(now)
+        report = parts.watch.tick(now)
+        return JobReport(changed=bool(report.settled or report.adopted or report.absent or report.errors), summary=asdict(report))
+
+    async def stop() -> None:
+        parts.driver.close()
+
+    runtime.add_job(JobSpec("call_dispatch", runtime.settings.jobs.call_dispatch, step, topics=(TOPIC,)))
+    runtime.add_job(JobSpec("call_orchestrator", runtime.settings.jobs.call_orchestrator, step))
+    runtime.add_job(JobSpec("call_reconciliation", runtime.settings.jobs.call_reconciliation, call_reconciliation))
+    runtime.in_flight = lambda: parts.driver.in_flight
+    runtime.on_stop(stop)
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker(NAME, start))

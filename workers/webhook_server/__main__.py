@@ -1,0 +1,89 @@
+"""The webhook server's process: HTTP on one port, until its calls are over."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from core import bootstrap
+from core.calls.settlement import Settlement
+from core.conversation.orchestrator import Orchestrator
+from core.errors import OrchError
+from core.storage.calls import CallStore
+from core.storage.contacts import ContactStore
+from core.storage.control import ControlStore
+from core.storage.conversations import ConversationStore
+from core.storage.jobs import JobStore
+from core.storage.journal import JournalStore
+from core.storage.problems import ProblemStore
+from workers.control import ask
+from workers.runtime import Runtime, run_worker
+from workers.webhook_server.access import AccessRules
+from workers.webhook_server.app import create_app
+from workers.webhook_server.parts import WebhookParts
+from workers.webhook_server.server import make_server, serve
+
+NAME = "webhook-server"
+# Twilio waits 15 s for an answer: a database that is locked for longer than this must not use that up.
+BUSY_SECONDS = 5.0
+
+
+def build(runtime: Runtime) -> WebhookParts:
+    settings = runtime.settings
+    database = bootstrap.open_database(settings, busy_seconds=BUSY_SECONDS)
+    plans = bootstrap.plan_library(settings)
+
+    def live_jobs() -> Mapping[str, Mapping[str, Any]] | None:
+        try:
+            status = ask(settings.paths.run, {"do": "status"}, timeout=2.0)
+        except OrchError:
+            return None
+        return {name: job for worker in status["workers"] for name, job in (worker.get("jobs") or {}).items()}
+
+    return WebhookParts(
+        settings=settings,
+        clock=runtime.clock,
+        auth_token=bootstrap.webhook_auth_token(settings),
+        stream_key=bootstrap.stream_key(settings),
+        access=AccessRules(bootstrap.api_key(settings), open_to_loopback=settings.simulated and settings.server.public_url is None),
+        settlement=Settlement(database, plans),
+        orchestrator=Orchestrator(bootstrap.judge(), settings.conversations.caller_name),
+        plans=plans,
+        conversations=ConversationStore(database),
+        contacts=ContactStore(database),
+        calls=CallStore(database),
+        control=ControlStore(database),
+        journal=JournalStore(database),
+        jobs=JobStore(database),
+        problems=ProblemStore(database),
+        draining=runtime.draining.is_set,
+        live_jobs=live_jobs,
+    )
+
+
+async def start(runtime: Runtime) -> None:
+    parts = build(runtime)
+    server = make_server(create_app(parts))
+    listening = runtime.listen_socket(runtime.settings.server.host, runtime.settings.server.port)
+    serving = asyncio.create_task(serve(server, listening))
+
+    async def stop() -> None:
+        server.finish()
+        await serving
+
+    def in_flight() -> int:
+        # Live calls need their webhooks answered: they are what this worker drains. Asked for only then, not each second.
+        return parts.calls.live_attempts() if runtime.draining.is_set() else 0
+
+    runtime.in_flight = in_flight
+    runtime.on_stop(stop)
+    while not server.started:
+        if serving.done():
+            await serving
+        await asyncio.sleep(0.01)
+
+
+if __name__ == "__main__":
+    sys.exit(run_worker(NAME, start, listen=True))
