@@ -318,7 +318,10 @@ class Settings:
 
     @property
     def database_url(self) -> str:
-        return self.engine.database_url or f"sqlite:///{self.paths.data / 'orch.db'}"
+        url = self.engine.database_url or f"sqlite:///{self.paths.data / 'orch.db'}"
+        if url.startswith("sqlite:///"):
+            return f"sqlite:///{self.paths.home / url.removeprefix('sqlite:///')}"
+        return url
 
     @property
     def min_gap(self) -> timedelta:
@@ -412,16 +415,18 @@ def load_settings() -> Settings:
             groups[name] = group(_env_file=env_file if env_file.is_file() else None)  # type: ignore[call-arg]
         except ValidationError as error:
             raise SettingsError(_explain(group, error)) from None
-    paths = groups["paths"]
-    assert isinstance(paths, Paths)
-    groups["paths"] = paths.model_copy(
-        update={
-            "home": home,
-            "keys_dir": paths.keys_dir.expanduser().resolve() if paths.keys_dir else None,
-            "plans_dir": paths.plans_dir.expanduser().resolve(),
-        }
-    )
+    # Workers are started from another folder, and must find the same home.
+    os.environ["ORCH_HOME"] = str(home)
+    groups["paths"] = _anchored(groups["paths"], home, "keys_dir", "plans_dir").model_copy(update={"home": home})
+    groups["providers"] = _anchored(groups["providers"], home, "simulator_callees")
+    groups["vendors"] = _anchored(groups["vendors"], home, "google_credentials")
     return Settings(**groups).check()
+
+
+def _anchored(group: _Group, home: Path, *names: str) -> _Group:
+    """Relative paths start at ORCH_HOME, whatever folder a command was called in."""
+    given = {name: getattr(group, name) for name in names}
+    return group.model_copy(update={name: (home / path.expanduser()).resolve() for name, path in given.items() if path is not None})
 
 
 def _explain(group: type[_Group], error: ValidationError) -> str:

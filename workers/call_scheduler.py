@@ -7,6 +7,8 @@ from dataclasses import asdict
 from datetime import datetime
 
 from core import bootstrap
+from core.storage.control import ControlStore
+from core.storage.problems import ProblemStore
 from core.storage.runs import TOPIC
 from workers.runtime import JobReport, JobSpec, Runtime, run_worker
 
@@ -16,9 +18,21 @@ NAME = "call-scheduler"
 async def start(runtime: Runtime) -> None:
     parts = bootstrap.call_parts(runtime.settings, runtime.db)
     parts.driver.recover(runtime.clock.now())
+    control, problems = ControlStore(runtime.db), ProblemStore(runtime.db)
+    # Read after each step and kept: the heartbeat shows it each second, and must not ask the database for it.
+    shown: dict[str, object] = {}
+
+    def look() -> None:
+        pause = control.paused()
+        found: dict[str, object] = {"problems": [f"{problem.kind}: {problem.detail}" for problem in problems.open()]}
+        if pause is not None:
+            found["paused"] = pause.reason
+        shown.clear()
+        shown.update(found)
 
     def step(now: datetime) -> JobReport:
         report = parts.driver.step_due(now)
+        look()
         return JobReport(changed=report.claimed > 0, summary={"claimed": report.claimed, "errors": report.errors}, next_due=report.next_due)
 
     def call_reconciliation(now: datetime) -> JobReport:
@@ -34,6 +48,7 @@ async def start(runtime: Runtime) -> None:
     runtime.add_job(JobSpec("call_orchestrator", runtime.settings.jobs.call_orchestrator, step))
     runtime.add_job(JobSpec("call_reconciliation", runtime.settings.jobs.call_reconciliation, call_reconciliation))
     runtime.in_flight = lambda: parts.driver.in_flight
+    runtime.status_extra = lambda: dict(shown)
     runtime.on_stop(stop)
 
 

@@ -14,7 +14,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -177,7 +177,7 @@ class Daemon:
 
     def start(self) -> Daemon:
         for _ in range(3):
-            ran = self.orch("start-all")
+            ran = self.orch("start-all", "--wait", "150", seconds=180)
             # Between our asking for free ports and the daemon's taking them, somebody else may have.
             if ran.returncode != 5 or "port" not in ran.stderr:
                 break
@@ -188,10 +188,8 @@ class Daemon:
     def end(self) -> None:
         """Stop it, whatever state it is in. Never raises."""
         pids = self._pids()
-        try:
-            self.orch("stop-all", "--now", "--yes", seconds=30)
-        except subprocess.TimeoutExpired:
-            pass
+        with suppress(subprocess.TimeoutExpired):
+            self.orch("stop-all", "--now", "--yes", seconds=60)
         for pid in pids:
             # Only what is still the process that this daemon started.
             if str(self.home) in _environment_of(pid):

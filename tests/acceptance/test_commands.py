@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(150)
+pytestmark = pytest.mark.timeout(300)
 
 YESTERDAY = f"{datetime.now(UTC) - timedelta(days=2):%Y-%m-%d}"
 JOBS = {"window_scan", "call_dispatch", "call_orchestrator", "call_reconciliation"}

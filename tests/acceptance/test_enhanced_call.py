@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 PHONE = "+12025550110"
-DEADLINE = 60.0
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,9 @@ def story(install: Callable[..., Any]) -> Story:
     contact = daemon.contact("Ada Quick", PHONE, plan="talk", pronounce="AY-duh")
     daemon.open_window(contact)
     (call,) = daemon.until(lambda: daemon.calls_of(contact), "the window's call", 20)
-    return Story(daemon, contact, daemon.until_over(call["id"], DEADLINE))
+    return Story(daemon, contact, daemon.until_over(call["id"]))
 
 
-@pytest.mark.timeout(150)
 def test_the_window_makes_one_call_that_completes_the_plan(story: Story) -> None:
     assert story.call["state"] == "completed", story.call
     assert story.call["origin"] == "window"
@@ -109,7 +108,7 @@ def test_the_recording_is_sealed_and_has_both_voices(story: Story, tmp_path: Pat
     assert 0.5 < contact < seconds / 2
     assert 2 < orch < seconds
     refused = story.daemon.orch("recording", "export", story.call["id"], str(out))
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert "--force" in refused.stderr
 
 

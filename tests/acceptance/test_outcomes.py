@@ -18,7 +18,7 @@ PEOPLE = {
     "presses_star": ("Gus", "+12025550182", "talk"),
     "wants_no_calls": ("Hana", "+12025550183", "talk"),
 }
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ from core.judge.rules import RulesJudge
 from core.plans.library import PlanLibrary
 from core.recordings.vault import Vault
 from core.settings import GROUPS, Settings
-from core.speech.base import Transcript
+from core.speech.base import Recognizer, Synthesizer, Transcript
 from core.storage.conversations import CallContext, ConversationStore, TurnRecord
 from core.storage.database import Database, new_id
 from core.storage.numbers import is_suppressed
@@ -176,7 +176,7 @@ class Phone:
         self.stream_sid = "MZ" + call_sid[2:]
         self._sequence = 0
         self.ticks = 0
-        self._speech: deque[int] = deque()
+        self._speech: deque[bytes] = deque()
         self._buffer = bytearray()
         self._marks: deque[tuple[int, str, str]] = deque()  # where it stands, its name, the sentence before it
         self._received = self._played = 0
@@ -209,10 +209,14 @@ class Phone:
             self.closed.set()
 
     def say(self, text: str, ms: int = 300) -> None:
-        self._speech.extend([self._lexicon.value_of(text)] * (ms // 20))
+        self._speech.extend([bytes((self._lexicon.value_of(text),)) * 160] * (ms // 20))
+
+    def play(self, audio: bytes) -> None:
+        """Real sound instead of a scripted one."""
+        self._speech.extend(audio[start : start + 160].ljust(160, b"\xff") for start in range(0, len(audio), 160))
 
     def beep(self) -> None:
-        self._speech.extend([BEEP] * 10)
+        self._speech.extend([bytes((BEEP,)) * 160] * 10)
 
     async def press(self, keys: str) -> None:
         for key in keys:
@@ -246,8 +250,7 @@ class Phone:
         while True:
             self.ticks += 1
             if not self.muted:
-                value = self._speech.popleft() if self._speech else 0xFF
-                payload = base64.b64encode(bytes((value,)) * 160).decode()
+                payload = base64.b64encode(self._speech.popleft() if self._speech else QUIET).decode()
                 media = {"track": "inbound", "chunk": str(self.ticks), "timestamp": str(self.ticks * 20), "payload": payload}
                 await self.send({"event": "media", "streamSid": self.stream_sid, "media": media})
             frame = bytes(self._buffer[:160])
@@ -276,7 +279,7 @@ class Phone:
                 assert set(message["media"]) == {"payload"}
                 audio = base64.b64decode(message["media"]["payload"])
                 assert len(audio) == 160
-                meaning = self._lexicon.meaning[audio[0]]
+                meaning = self._lexicon.meaning.get(audio[0], "a sound")
                 if not self.heard or self.heard[-1] != meaning or not self._buffer:
                     self.heard.append(meaning)
                 self._buffer += audio
@@ -322,7 +325,9 @@ class World:
     server: MediaServer = field(init=False)
 
     def new_server(self) -> MediaServer:
-        return MediaServer(self.parts, SystemClock(), turn_detector=FrameDetector, beep_detector=FrameBeeps)
+        if isinstance(self.parts.recognizer, ScriptedRecognizer):
+            return MediaServer(self.parts, SystemClock(), turn_detector=FrameDetector, beep_detector=FrameBeeps)
+        return MediaServer(self.parts, SystemClock())
 
     async def restart(self, **conversations: object) -> None:
         """Another server over the same folder, with some settings of the live call changed."""
@@ -448,31 +453,34 @@ def _rows(database: Database, attempt_id: str) -> None:
 
 
 @asynccontextmanager
-async def a_world(folder: Path, vault: Vault) -> AsyncIterator[World]:
-    """A media server that listens on a free port, with everything it needs in `folder`."""
+async def a_world(
+    folder: Path, vault: Vault, *, plan: str = PLAN, recognizer: Recognizer | None = None, synthesizer: Synthesizer | None = None
+) -> AsyncIterator[World]:
+    """A media server that listens on a free port, with everything it needs in `folder`. Speech is scripted by default."""
     (folder / "plans").mkdir()
-    (folder / "plans" / "talk.yaml").write_text(PLAN)
+    (folder / "plans" / "talk.yaml").write_text(plan)
     url = f"sqlite:///{folder / 'orch.db'}"
     migrate(url)
     database = Database(url, vault)
     lexicon = Lexicon()
-    recognizer = ScriptedRecognizer(lexicon)
+    scripted = ScriptedRecognizer(lexicon)
     groups = {name: group(_env_file=None) for name, group in GROUPS.items()}
-    groups["conversations"] = groups["conversations"].model_copy(update={"caller_name": "Acme", "max_call_seconds": 20})
+    groups["conversations"] = groups["conversations"].model_copy(update={"caller_name": "Acme", "max_call_seconds": 40})
+    groups["providers"] = groups["providers"].model_copy(update={"decoders": 1})
     (folder / "data").mkdir()
     store = ConversationStore(database)
     parts = MediaParts(
         store=store,
         plans=PlanLibrary(folder / "plans"),
-        recognizer=recognizer,
-        synthesizer=ScriptedSynthesizer(lexicon),
+        recognizer=recognizer or scripted,
+        synthesizer=synthesizer or ScriptedSynthesizer(lexicon),
         judge=RulesJudge(),
         vault=vault,
         stream_key=KEY,
         settings=Settings(**groups),
         data_dir=folder / "data",
     )
-    world = World(database, store, parts, lexicon, recognizer, folder, attempt_id=new_id())
+    world = World(database, store, parts, lexicon, scripted, folder, attempt_id=new_id())
     _rows(database, world.attempt_id)
     world.server = world.new_server()
     await world.server.start("127.0.0.1", 0)

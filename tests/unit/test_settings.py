@@ -39,6 +39,22 @@ def test_dotenv_is_read_and_the_environment_wins(home: Path, monkeypatch: pytest
     assert settings.retries.max_retry_count == 2
 
 
+def test_relative_paths_start_at_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ORCH_DATABASE_URL", "sqlite:///other/calls.db")
+    monkeypatch.setenv("ORCH_PLANS_DIR", "my-plans")
+    monkeypatch.chdir("/")
+    settings = load_settings()
+    assert settings.database_url == f"sqlite:///{home}/other/calls.db"
+    assert settings.paths.plans_dir == home / "my-plans"
+
+
+def test_a_relative_home_is_the_same_for_workers_started_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ORCH_HOME", "here")
+    assert load_settings().paths.home == tmp_path / "here"
+    assert os.environ["ORCH_HOME"] == str(tmp_path / "here")
+
+
 def test_the_tree_is_frozen() -> None:
     settings = load_settings()
     with pytest.raises(AttributeError):

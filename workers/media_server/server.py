@@ -103,11 +103,13 @@ class MediaServer:
         self._server = await ws_create_server(self._route, max_frame_size=MAX_MESSAGE, read_buffer_init_size=4096, **where)
 
     async def _warm_up(self) -> None:
-        """A first call must not wait for decoders to be built: each plan's is opened once, in every engine there is."""
+        """A first call must not wait for voices and decoders to be built: each plan's is opened once, in every engine there is."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             async with asyncio.timeout(WARM_UP_SECONDS):
+                async for _ in self._parts.synthesizer.speak("Ready."):
+                    pass
                 for plan in await loop.run_in_executor(self._gate_threads, self._plans):
                     engines = range(self._parts.settings.providers.decoders)
                     opened = await asyncio.gather(*(self._parts.recognizer.open(plan.all_hints()) for _ in engines))

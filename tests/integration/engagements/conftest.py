@@ -317,3 +317,8 @@ def sqlite_bench(sqlite_database: Database, plans_dir: Path) -> Iterator[Bench]:
     made = Bench(sqlite_database, plans_dir)
     yield made
     made.close()
+
+
+@pytest.fixture
+def make_bench(plans_dir: Path) -> Callable[[Database], Bench]:
+    return lambda database: Bench(database, plans_dir)
