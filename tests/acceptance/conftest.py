@@ -59,7 +59,7 @@ def plan(name: str, *, questions: int = 2, max_retries: int = 1, on: dict[str, b
     return {
         "name": name,
         "title": name.capitalize(),
-        "greeting": "Hello {name}, this is {caller}, an automated voice; to stop these calls, press star.",
+        "greeting": "Hello {name}, this is {caller}, an automated voice.",
         "checkpoints": CHECKPOINTS[:questions],
         "closing": "Thank you. Goodbye.",
         "patience_ms": 500,
@@ -88,7 +88,8 @@ BOOK: dict[str, Any] = {
         "talks": _answers({"say": f"i feel {MOOD}"}, {"say": "yes of course"}),
         # Long enough for something to happen to it half way.
         "thinks": _answers({"say": f"i am {WORRY}", "after": 3}, {"say": "yes please", "after": 3}),
-        "talks_as_often_as_asked": _answers({"say": f"i feel {MOOD}"}, {"say": "yes of course"}, then="repeat_last"),
+        # Says it again when asked again.
+        "patient": _answers({"say": f"i am {WORRY}"}, {"say": "yes please", "after": 2.5}, then="repeat_last"),
         "hangs_up": _answers({"say": f"i am {WORRY}"}, {"hang_up": True, "after": 0.3}),
         "presses_star": _answers({"dtmf": "*", "after": 0.3}),
         "wants_no_calls": _answers({"say": "stop calling me"}),
@@ -113,6 +114,7 @@ BOOK: dict[str, Any] = {
         {"numbers": ["+1???5550182"], "behaviour": "presses_star"},
         {"numbers": ["+1???5550183"], "behaviour": "wants_no_calls"},
         {"numbers": ["+1???5550184"], "sequence": ["thinks", "talks"]},
+        {"numbers": ["+1???5550185"], "behaviour": "patient"},
     ],
     "otherwise": {"behaviour": "busy"},
 }
@@ -123,6 +125,7 @@ class Daemon:
 
     def __init__(self, folder: Path, **settings: str) -> None:
         self.home = folder / "home"
+        self.zone = daytime_zone()
         plans = folder / "plans"
         plans.mkdir(parents=True)
         for each in PLANS:
@@ -214,13 +217,12 @@ class Daemon:
     def contact(self, name: str, phone: str, plan: str = "talk", **more: str) -> str:
         """A new contact's id."""
         words = [word for option, value in more.items() for word in (f"--{option}", value)]
-        made = self.json("contact", "add", "--name", name, "--phone", phone, "--timezone", daytime_zone(), "--plan", plan, *words)
+        made = self.json("contact", "add", "--name", name, "--phone", phone, "--timezone", self.zone, "--plan", plan, *words)
         return str(made["id"])
 
     def open_window(self, contact: str) -> str:
         """A one-off window of half an hour that is open now."""
-        zone = self.json("contact", "show", contact)["timezone"]
-        local = datetime.now(UTC).astimezone(ZoneInfo(zone))
+        local = datetime.now(UTC).astimezone(ZoneInfo(self.zone))
         end = local + timedelta(minutes=30)
         return str(
             self.json(
@@ -240,11 +242,17 @@ class Daemon:
         found: list[dict[str, Any]] = self.json("contact", "show", contact)["calls"]
         return found
 
-    def until_over(self, call: str, seconds: float = 90) -> dict[str, Any]:
-        """The call, once its state is final. A command for each look would take the processor from the calls themselves."""
-        self.until(
-            lambda: self.sql("SELECT state FROM scheduled_calls WHERE id = ?", call)[0][0] in OVER, f"the end of call {call[:8]}", seconds
-        )
+    def wait_over(self, *calls: str, seconds: float = 120) -> None:
+        """Until their states are final. A command for each look would take the processor from the calls themselves."""
+
+        def over() -> bool:
+            return all(self.sql("SELECT state FROM scheduled_calls WHERE id = ?", call)[0][0] in OVER for call in calls)
+
+        self.until(over, f"the end of {', '.join(call[:8] for call in calls)}", seconds)
+
+    def until_over(self, call: str) -> dict[str, Any]:
+        """The call, once its state is final."""
+        self.wait_over(call)
         return self.call(call)
 
     def journal(self, call: str) -> dict[str, Any]:
@@ -284,17 +292,17 @@ class Daemon:
 
         return self.until(talking, f"the answer of {phone}", 40)
 
-    def until_said(self, call: CallRecord, count: int = 1) -> None:
-        """Until the callee has said `count` things in this very call."""
+    def until_event(self, call: CallRecord, kind: str, count: int) -> None:
+        """Until the network has seen `count` events of this kind in this very call."""
 
-        def said() -> bool:
+        def seen() -> bool:
             ledger = self.ledger()
             try:
-                return len(ledger.events(call.sid, "said")) >= count
+                return len(ledger.events(call.sid, kind)) >= count
             finally:
                 ledger.close()
 
-        self.until(said, f"thing number {count} that {call.to} says", 40)
+        self.until(seen, f"{kind} number {count} in the call to {call.to}", 60)
 
     def logged(self, *events: str, **keys: str) -> list[dict[str, Any]]:
         """Log lines with one of the names, in order of time, as `orch logs` shows them."""

@@ -102,9 +102,9 @@ def test_a_trigger_wakes_its_worker(database: Database, listen: Callable[..., He
 
 def test_a_rolled_back_transaction_wakes_nobody(database: Database, listen: Callable[..., Heard]) -> None:
     heard = listen("calls", "windows")
-    with pytest.raises(ZeroDivisionError), database.write() as session:
+    with database.write() as session:
         raise_topic(session, "calls")
-        raise ZeroDivisionError
+        session.rollback()
     say(database, "windows")
     assert heard.wait(lambda: heard.count("windows") > 0)
     assert heard.count("calls") == 0

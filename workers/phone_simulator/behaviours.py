@@ -48,7 +48,7 @@ class Behaviour(_Model):
     ring_seconds: float | None = Field(default=None, ge=0, le=600, description="Default: 2; for no_answer, until the caller gives up.")
     sip_code: int | None = Field(default=None, ge=400, le=699, description="How the network explains a call that does not connect.")
     voice: str = "en-us+f2"
-    words_per_minute: int = Field(default=150, ge=80, le=400)
+    words_per_minute: int = Field(default=175, ge=80, le=400)
     script: tuple[Step, ...] = ()
     then: Literal["silent", "repeat_last", "hang_up"] = Field(default="silent", description="When the script is over.")
     gives_up_seconds: float = Field(

@@ -141,8 +141,8 @@ class Listener:
         confidence = round(known / heard, 2)
         if confidence < DOUBTFUL:
             text = whole_hints(text, self._hints)
-        if text not in self._hints and all(word in GLUE for word in text.split()):
-            text = ""
+        if text not in self._hints:
+            text = _without_loose_glue(text)
         return text, confidence
 
     def close(self) -> Any:
@@ -151,3 +151,11 @@ class Listener:
             self._segment_frames = 0
             self._decoder.end_utt()
         return self._decoder
+
+
+def _without_loose_glue(text: str) -> str:
+    """A breath after the answer is heard as "and" or "uh": joining words that join nothing are noise."""
+    words = text.split()
+    while words and words[-1] in GLUE:
+        words.pop()
+    return " ".join(words)

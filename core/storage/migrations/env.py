@@ -17,8 +17,6 @@ def _render_item(kind: str, item: Any, _autogen: Any) -> str | Literal[False]:
 
 
 connection = context.config.attributes["connection"]
-context.configure(
-    connection=connection, target_metadata=Base.metadata, render_as_batch=True, render_item=_render_item, transactional_ddl=True
-)
+context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True, render_item=_render_item)
 with context.begin_transaction():
     context.run_migrations()
