@@ -81,3 +81,34 @@ def show(contact: Annotated[str, typer.Argument(help="Id, number or name.")], js
     lines += [f"window {w.id[:8]}  {w.window}  next opens {local(w.next_opens_at, found.timezone)}" for w in windows]
     lines += [f"call {c.id[:8]}  {local(c.created_at, found.timezone)}  {c.state}  {c.reason or ''}" for c in calls]
     emit({**asdict(found), "windows": windows, "calls": calls}, json, "\n".join(lines))
+
+
+@app.command()
+def move(
+    contact: Annotated[str, typer.Argument(help="Id, number or name.")],
+    timezone: Annotated[str, typer.Option(help="IANA zone the contact lives in now.")],
+    json: JsonFlag = False,
+) -> None:
+    """Move a contact to another time zone: the windows keep their local times.
+
+    orch contact move Ada --timezone Europe/London
+    """
+    from cli.session import open_session
+    from cli.show import emit
+
+    with open_session() as session:
+        moved = session.booking.move_contact(session.contacts.find(contact), timezone, session.now)
+    emit(moved, json, f"{moved.name} lives in {moved.timezone} now; see `orch window list {moved.id[:8]}`")
+
+
+@app.command("do-not-call")
+def do_not_call(contact: Annotated[str, typer.Argument(help="Id, number or name.")], json: JsonFlag = False) -> None:
+    """Never call this contact's number again, from now on and on any plan. A phone that rings stops ringing."""
+    from cli.session import open_session
+    from cli.show import emit
+
+    with open_session() as session:
+        found = session.contacts.find(contact)
+        session.contacts.suppress(found.phone, "operator", session.now)
+        found = session.contacts.find(found.id)
+    emit(found, json, f"{found.name}'s number will not be called again")

@@ -21,7 +21,7 @@ WorkerArgument = Annotated[str, typer.Argument(metavar="WORKER", help="Its name,
 def start_all(
     foreground: Annotated[bool, typer.Option("--foreground", help="Stay, show the logs, and stop everything on Ctrl-C.")] = False,
     demo: Annotated[bool, typer.Option("--demo", help="Then ring a few simulated people (see `orch demo`).")] = False,
-    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long the workers may take to be ready.")] = 60.0,
+    wait: Annotated[float, typer.Option("--wait", metavar="SECONDS", min=0, help="How long the workers may take to be ready.")] = 120.0,
     roster_file: Annotated[Path | None, typer.Option("--roster", hidden=True, help="Run the workers of this file instead.")] = None,
 ) -> None:
     """Start the daemon: every worker, watched and restarted when it fails.
@@ -147,11 +147,11 @@ def stop_all(
 
     Examples: `orch stop-all`, `orch stop-all --timeout 60`, `orch stop-all --now --yes`.
     """
-    from cli.home import run_folder
+    from cli.home import run_folder_anyway
     from cli.render import say
     from workers import launch
 
-    folder = run_folder()
+    folder = run_folder_anyway()
     status = launch.status(folder)
     if status is None:
         say("orch is not running")

@@ -24,6 +24,7 @@ from core.storage.conversations import CallContext, TurnRecord
 SHORTEST_ANSWER_MS = 350
 # Words that ended before so much of the question was heard do not answer it.
 LEAST_OF_QUESTION_SECONDS = 0.3
+UNCLEAR_BEFORE_NEW_EARS = 2
 # Speech without words that stopped us: after so many it is taken for noise, and we talk on.
 MOST_FALSE_ALARMS = 2
 # A number ends with # or with a pause; no number we ask for is longer.
@@ -85,6 +86,7 @@ class Dialogue:
         self._log = get_logger().bind(attempt=context.attempt_id, epoch=call_log.head.epoch)
         self._protected = 0  # sentences of the present reply that nothing interrupts
         self._false_alarms = 0
+        self._unclear_in_a_row = 0
         self._asides: list[str] = []
         self._taking: Heard | None = None
         self._last_reply: dict[str, int] = {}
@@ -275,9 +277,15 @@ class Dialogue:
         answered_by = self._hearing.sounds_like_a_machine(text)
         if answered_by is not None:
             raise _MachineFound(answered_by)
+        unclear = not text and ended.voiced_ms >= SHORTEST_ANSWER_MS
+        self._unclear_in_a_row = self._unclear_in_a_row + 1 if unclear else 0
+        if self._unclear_in_a_row == UNCLEAR_BEFORE_NEW_EARS:
+            # A recogniser that died without a word understands nothing any more; another one costs little.
+            self._unclear_in_a_row = 0
+            self._reopen_ears()
         return Heard(
             text=text,
-            unclear=not text and ended.voiced_ms >= SHORTEST_ANSWER_MS,
+            unclear=unclear,
             ended_at=ended.ended_at,
             transcript_ms=_ms(ended.ended_at, self._loop.time()),
         )

@@ -34,6 +34,11 @@ def rms(mulaw: bytes) -> int:
     return audioop.rms(audioop.ulaw2lin(mulaw, 2), 2)
 
 
+def rms_linear(linear: bytes) -> int:
+    """The same of 16-bit linear samples."""
+    return audioop.rms(linear, 2)
+
+
 def silence(ms: int) -> bytes:
     return bytes([SILENCE]) * (SAMPLE_RATE * ms // 1000)
 

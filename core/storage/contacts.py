@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from core.domain.windows import LocalWindow, mask_to_weekdays, next_occurrence, parse_time, tzdata_version, weekdays_to_mask, zone_of
 from core.errors import Conflict, NotFound
 from core.storage.database import Database, new_id
-from core.storage.numbers import is_suppressed
+from core.storage.numbers import is_suppressed, suppress
 from core.storage.tables import CallWindow, Contact
 from core.storage.wakeup import raise_topic
 
@@ -106,6 +106,11 @@ class ContactStore:
             for row in session.scalars(select(CallWindow).where(CallWindow.contact_id == contact_id, CallWindow.removed_at.is_(None))):
                 reschedule(row, timezone, now)
             raise_topic(session, WINDOWS_TOPIC)
+
+    def suppress(self, phone: str, source: str, now: datetime) -> None:
+        """Do not call this number again, whoever's it is."""
+        with self._database.write() as session:
+            suppress(session, phone, source, now)
 
     def all(self) -> list[ContactView]:
         with self._database.read() as session:

@@ -62,6 +62,12 @@ class Booking:
         )
         return self._contacts.find(contact_id)
 
+    def move_contact(self, contact: ContactView, timezone: str, now: datetime) -> ContactView:
+        """Raises InvalidInput for an unknown zone."""
+        zone_of(timezone)
+        self._contacts.move(contact.id, timezone, now)
+        return self._contacts.find(contact.id)
+
     def add_window(self, contact: ContactView, window: LocalWindow, plan: str | None, now: datetime) -> WindowView:
         """Raises InvalidInput for a window in which nobody may ever be called, NotFound, or Conflict."""
         if plan is not None:

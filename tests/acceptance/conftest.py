@@ -49,7 +49,7 @@ CHECKPOINTS = [
         "complete_when": {"kind": "yes_no"},
         "follow_up": "Yes or no, may I call again?",
         "max_turns": 2,
-        "hints": ["yes please", "yes of course", "no thank you"],
+        "hints": ["yes please", "no thank you"],
     },
 ]
 
@@ -85,10 +85,10 @@ def _answers(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 BOOK: dict[str, Any] = {
     "behaviours": {
-        "talks": _answers({"say": f"i feel {MOOD}"}, {"say": "yes of course"}),
+        # A recogniser may mishear anybody once: who is asked again says it again.
+        "talks": _answers({"say": f"i feel {MOOD}"}, {"say": "yes please"}, then="repeat_last"),
         # Long enough for something to happen to it half way.
-        "thinks": _answers({"say": f"i am {WORRY}", "after": 3}, {"say": "yes please", "after": 3}),
-        # Says it again when asked again.
+        "thinks": _answers({"say": f"i am {WORRY}", "after": 3}, {"say": "yes please", "after": 3}, then="repeat_last"),
         "patient": _answers({"say": f"i am {WORRY}"}, {"say": "yes please", "after": 2.5}, then="repeat_last"),
         "hangs_up": _answers({"say": f"i am {WORRY}"}, {"hang_up": True, "after": 0.3}),
         "presses_star": _answers({"dtmf": "*", "after": 0.3}),

@@ -49,8 +49,8 @@ def test_the_network_carried_one_call_over_a_media_stream(story: Story) -> None:
     ledger = story.daemon.ledger()
     try:
         said = [event.detail for event in ledger.events(carried.sid, "said")]
-        assert len(said) == 2, said
-        # The plan's greeting, two questions and the closing were heard; silence would have left the callee waiting.
+        assert len(said) >= 2, said
+        # Silence from us would have left the callee waiting: he speaks when spoken to.
         assert ledger.events(carried.sid, "stream")
         assert ledger.events(carried.sid, "mark")
         assert ledger.warnings(carried.sid) == []
@@ -113,7 +113,7 @@ def test_the_recording_is_sealed_and_has_both_voices(story: Story, tmp_path: Pat
 
 
 def test_nothing_said_or_dialled_is_readable_in_logs_or_data(story: Story) -> None:
-    secret = [b"pretty good", b"yes of course", b"How are you today", b"Hello AY-duh"]
+    secret = [b"pretty good", b"yes please", b"How are you today", b"Hello AY-duh"]
     for path in (story.daemon.home / "logs").iterdir():
         text = path.read_bytes()
         for words in (*secret, b"Ada Quick", PHONE.encode(), PHONE[1:].encode()):
@@ -145,7 +145,7 @@ def test_the_database_stores_no_plain_transcript_column(story: Story) -> None:
     for table in tables:
         for row in story.daemon.sql(f"SELECT * FROM {table}"):
             text = " ".join(value if isinstance(value, str) else "" for value in row)
-            assert not re.search(r"pretty good|yes of course|How are you today", text), f"{table} holds spoken words"
+            assert not re.search(r"pretty good|yes please|How are you today", text), f"{table} holds spoken words"
 
 
 def _loud_seconds(samples: array[int]) -> float:

@@ -58,7 +58,7 @@ def test_the_journal_holds_exactly_what_was_answered(story: Story) -> None:
     answers = {answer["checkpoint"]: answer["answer"] for answer in entry["body"]["answers"]}
     # The carrier writes down what it heard, and the simulator hears perfectly; a yes is kept as a yes.
     assert answers == {"mood": "i feel pretty good", "again": "yes"}
-    assert [turn["contact"] for turn in entry["body"]["transcript"] if turn["contact"]] == ["i feel pretty good", "yes of course"]
+    assert [turn["contact"] for turn in entry["body"]["transcript"] if turn["contact"]] == ["i feel pretty good", "yes please"]
 
 
 def test_nothing_is_recorded_and_nothing_said_is_logged(story: Story) -> None:
@@ -70,5 +70,5 @@ def test_nothing_is_recorded_and_nothing_said_is_logged(story: Story) -> None:
     assert len(refused.stderr.strip().splitlines()) == 1
     for path in (story.daemon.home / "logs").iterdir():
         text = path.read_bytes()
-        for words in (b"pretty good", b"yes of course", b"How are you today", PHONE.encode(), b"Grace"):
+        for words in (b"pretty good", b"yes please", b"How are you today", PHONE.encode(), b"Grace"):
             assert words not in text, f"{words!r} is in {path.name}"

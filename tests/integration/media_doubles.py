@@ -94,6 +94,7 @@ class ScriptedRecognition:
         self._lexicon = lexicon
         self._heard: list[int] = []
         self.closed = False
+        self.dead = False  # understands nothing any more, and does not say so
 
     def feed(self, frame: bytes) -> None:
         assert len(frame) == 160
@@ -102,6 +103,8 @@ class ScriptedRecognition:
 
     async def finish_utterance(self) -> Transcript:
         heard, self._heard = self._heard, []
+        if self.dead:
+            return Transcript("", final=True)
         return Transcript(" ".join(filter(None, (self._lexicon.meaning.get(value, "") for value in heard))), final=True)
 
     async def close(self) -> None:

@@ -172,6 +172,18 @@ async def test_words_that_were_not_understood_are_asked_for_again(world: World) 
         assert "I am sorry, I did not understand that." in phone.finished
 
 
+async def test_a_recogniser_that_went_deaf_is_replaced_within_the_call(world: World) -> None:
+    async with world.call() as phone:
+        await phone.until_finished("How are you?")
+        world.recognizer.opened[-1].dead = True
+        for times in (1, 2):
+            phone.say("pretty good", ms=400)
+            await phone.until_finished("In a few words?", times=times)
+        phone.say("pretty good", ms=400)
+        await phone.until_finished("Did you take it?")
+    assert world.answers()[0] == "pretty good"
+
+
 async def test_keys_answer(world: World) -> None:
     async with world.call() as phone:
         await phone.until_finished("How are you?")

@@ -32,6 +32,7 @@ TOKEN_LIFE = timedelta(seconds=60)
 # How often, and for how many seconds each, a call waits for a media server that is being restarted.
 RESUME_TRIES = 5
 RESUME_PAUSE = 2
+MAX_STREAMS = 6
 # The media server commits the last turn in a batch: give it this long before concluding that it died.
 LAST_TURN_SECONDS = 0.8
 
@@ -103,6 +104,10 @@ def router(parts: WebhookParts) -> APIRouter:
             return _xml(twiml.hangup())
         tries = int(request.query_params.get("try", "0")) if request.query_params.get("try", "0").isdecimal() else RESUME_TRIES
         if context.status == AttemptStatus.ENDED:
+            return _xml(twiml.hangup())
+        if context.stream_epoch >= MAX_STREAMS:
+            # It breaks every time: the line must not be kept open for ever.
+            _log.error("call.streams_exhausted", attempt=form.attempt_id, streams=context.stream_epoch)
             return _xml(twiml.hangup())
         if await _media_ready(parts):
             _log.warning("call.stream_resumed", attempt=form.attempt_id, epoch=context.stream_epoch + 1)

@@ -35,7 +35,6 @@ class DecoderProcess:
         self._dumps = orjson.dumps
         self._listeners: dict[int, tuple[str, Listener]] = {}
         self._idle: defaultdict[str, list[Any]] = defaultdict(list)
-        self._cmn: str | None = None
 
     def run(self) -> None:
         reader = protocol.MessageReader()
@@ -67,10 +66,6 @@ class DecoderProcess:
         model = language_model.digest(hints)
         unknown = self._compile(model, hints)
         decoder = self._idle[model].pop() if self._idle[model] else self._build(model)
-        # What was learnt about the last contact's line does not hold for this one.
-        if self._cmn is None:
-            self._cmn = decoder.get_cmn(False)
-        decoder.set_cmn(self._cmn)
         self._listeners[session] = (model, Listener(decoder, self._vad(1), hints))
         while len(self._idle) > KEPT_MODELS:
             del self._idle[next(iter(self._idle))]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from core.speech import mulaw
 from core.speech.base import FRAME_BYTES, FRAME_MS, SAMPLE_RATE
-from core.speech.local.language_model import GLUE, whole_hints
+from core.speech.local.language_model import whole_hints, without_edges
 
 # Less than any plan's patience should be, more than the gaps within a phrase.
 SEGMENT_PAUSE_FRAMES = 400 // FRAME_MS
@@ -29,7 +29,16 @@ KEPT_SEGMENTS = 32
 _ONSET_FRAMES = 4
 _ONSET_VOICED = 3
 # Below this share of known sounds a transcript is taken apart: see `whole_hints`.
-DOUBTFUL = 0.6
+DOUBTFUL = 0.7
+# Every line is brought to this loudness, in 16-bit samples, for which LINE_AVERAGE holds.
+LOUDNESS = 4000.0
+# The average of the acoustic model's features over speech that came by telephone, measured on four synthetic voices. A
+# decoder starts from it and learns the line from there. From the decoder's own start, 49 of 81 first answers of a call
+# were right in the voice en-us+f2; from this one 71.
+LINE_AVERAGE = "60,-9,13,-9,5,-12,-1,0,-3,2,0,-2,4"
+_LEAST_GAIN, _MOST_GAIN = 0.25, 16.0
+# Of a call's first words, heard before their loudness is taken for the contact's.
+_FIRST_LISTEN_FRAMES = 500 // FRAME_MS
 
 _SILENCES = frozenset({"<s>", "</s>", "<sil>", "[NOISE]"})
 
@@ -38,7 +47,7 @@ class Upsampler:
     """8 kHz to 16 kHz for an acoustic model of wide-band speech.
 
     The telephone cuts at 4 kHz what tells an /s/ from silence. Instead of leaving the upper half empty, it gets the
-    mirror image of the lower half at twice its strength, which made 27 of 29 test sentences right instead of 17.
+    mirror image of the lower half at twice its strength: of 29 test sentences 27 were right instead of 17.
     """
 
     _IMAGE_GAIN = 2.0
@@ -52,8 +61,8 @@ class Upsampler:
         self._filter[self._TAPS // 2] += self._IMAGE_GAIN
         self._history = np.zeros(self._TAPS - 1)
 
-    def feed(self, linear: bytes) -> bytes:
-        samples = np.frombuffer(linear, np.int16)
+    def feed(self, linear: bytes, gain: float) -> bytes:
+        samples = gain * np.frombuffer(linear, np.int16)
         stuffed = np.zeros(self._TAPS - 1 + 2 * len(samples))
         stuffed[: self._TAPS - 1] = self._history
         stuffed[self._TAPS - 1 :: 2] = 2.0 * samples
@@ -65,6 +74,7 @@ class Upsampler:
 class Listener:
     def __init__(self, decoder: Any, vad: Any, hints: Sequence[str]) -> None:
         """`decoder` is a pocketsphinx.Decoder with the model of `hints`, between utterances; `vad` a webrtcvad.Vad."""
+        decoder.set_cmn(LINE_AVERAGE)
         self._decoder = decoder
         self._vad = vad
         self._hints = hints
@@ -74,6 +84,8 @@ class Listener:
         self._waiting: list[bytes] = []
         self._segment_frames = 0
         self._quiet_frames = 0
+        self._loudness: float | None = None
+        self._segment_loudness: list[int] = []
         self._segments: deque[tuple[list[str], int, int]] = deque(maxlen=KEPT_SEGMENTS)
 
     def feed(self, audio: bytes) -> None:
@@ -91,28 +103,40 @@ class Listener:
             return
         self._waiting.append(frame)
         self._segment_frames += 1
+        self._segment_loudness.append(mulaw.rms_linear(frame))
         self._quiet_frames = 0 if voiced else self._quiet_frames + 1
         if self._quiet_frames >= SEGMENT_PAUSE_FRAMES or self._segment_frames >= LONGEST_SEGMENT_FRAMES:
             self._end()
-        elif len(self._waiting) >= BLOCK_FRAMES:
+        elif len(self._waiting) >= (BLOCK_FRAMES if self._loudness is not None else _FIRST_LISTEN_FRAMES):
             self._decode()
 
     def _begin(self) -> None:
         self._decoder.start_utt()
         self._waiting = list(self._recent)
         self._segment_frames = len(self._waiting)
+        self._segment_loudness = [mulaw.rms_linear(frame) for frame in self._waiting]
         self._quiet_frames = 0
         self._recent.clear()
         self._onset.clear()
 
     def _decode(self) -> None:
-        self._decoder.process_raw(self._upsampler.feed(b"".join(self._waiting)))
+        if self._loudness is None:
+            self._loudness = self._measured()
+        gain = min(max(LOUDNESS / self._loudness, _LEAST_GAIN), _MOST_GAIN)
+        self._decoder.process_raw(self._upsampler.feed(b"".join(self._waiting), gain))
         self._waiting = []
+
+    def _measured(self) -> float:
+        """How loud the present segment's vowels are: of its frames, one in five is louder."""
+        ordered = sorted(self._segment_loudness)
+        return max(1.0, float(ordered[len(ordered) * 4 // 5]))
 
     def _end(self) -> None:
         if self._waiting:
             self._decode()
         self._segment_frames = 0
+        assert self._loudness is not None
+        self._loudness = (self._loudness + self._measured()) / 2
         self._decoder.end_utt()
         words: list[str] = []
         known = strange = 0
@@ -141,9 +165,7 @@ class Listener:
         confidence = round(known / heard, 2)
         if confidence < DOUBTFUL:
             text = whole_hints(text, self._hints)
-        if text not in self._hints:
-            text = _without_loose_glue(text)
-        return text, confidence
+        return without_edges(text, self._hints), confidence
 
     def close(self) -> Any:
         """Gives the decoder back, between utterances."""
@@ -151,11 +173,3 @@ class Listener:
             self._segment_frames = 0
             self._decoder.end_utt()
         return self._decoder
-
-
-def _without_loose_glue(text: str) -> str:
-    """A breath after the answer is heard as "and" or "uh": joining words that join nothing are noise."""
-    words = text.split()
-    while words and words[-1] in GLUE:
-        words.pop()
-    return " ".join(words)

@@ -167,10 +167,10 @@ class _Child:
             self._send(protocol.message(protocol.AUDIO, session, audio))
 
     async def finish(self, session: int) -> _Answer | None:
-        """The words since the last call; None when the child died or is too slow."""
+        """The words since the last call; None when the child is too slow. Raises ProviderError when it died: open again."""
         live = self.live.get(session)
         if live is None:
-            return None
+            raise _died()
         request = next(self._requests)
         answer = live.asked[request] = asyncio.get_running_loop().create_future()
         self._send(protocol.message(protocol.FINISH, session, protocol.request_number(request)))
@@ -219,14 +219,14 @@ class _Child:
         self._died_at = asyncio.get_running_loop().time()
         if not self._closing:
             self._log.error("speech.decoder_died", pid=process.pid, code=code, calls=len(self.live))
-        # What these calls said in this moment is lost; their next open() finds a new child.
+        # What these calls said in this moment is lost. They are told when they ask for it, and open again.
         orphans, self.live = self.live, {}
         for live in orphans.values():
             if not live.opened.done():
                 live.opened.set_exception(OSError("the decoder process died"))
             for answer in live.asked.values():
                 if not answer.done():
-                    answer.set_result(None)
+                    answer.set_exception(_died())
 
     def _take(self, answer: dict[str, object]) -> None:
         live = self.live.get(int(str(answer["session"])))
@@ -241,3 +241,7 @@ class _Child:
         if asked is not None and not asked.done():
             confidence = answer["confidence"]
             asked.set_result(_Answer(str(answer["text"]), float(confidence) if isinstance(confidence, (int, float)) else None))
+
+
+def _died() -> ProviderError:
+    return ProviderError("the local decoder of this call died", provider="pocketsphinx", retryable=True)

@@ -309,7 +309,8 @@ def test_an_idle_supervisor_rests_and_keeps_no_files_open(daemon: Any) -> None:
     files = len(list(Path(f"/proc/{pid}/fd").iterdir()))
     for _ in range(5):
         restart()
-    assert len(list(Path(f"/proc/{pid}/fd").iterdir())) == files
+    # A client's connection may be open at the moment of either count.
+    daemon.wait_for(lambda: len(list(Path(f"/proc/{pid}/fd").iterdir())) <= files, "no more open files than before")
     before, began = used(), time.monotonic()
     daemon.wait_for(lambda: time.monotonic() - began > 2, "two idle seconds")
     # The dummy beats 20 times a second; a loop that spins would use all of the two seconds.
