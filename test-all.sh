@@ -18,7 +18,8 @@ run "$venv/bin/ruff" format --check
 run "$venv/bin/mypy"
 run "$venv/bin/lint-imports"
 
-options=(-n 2)
+# A module's daemon is started by one process, not by both.
+options=(-n 2 --dist loadfile)
 if [ "${ORCH_REQUIRE_ALL:-}" = 1 ]; then
     options+=(--require-all)
 fi

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -57,8 +56,6 @@ def _start(settings: Settings, wait: float, roster_file: Path | None) -> None:
     from workers.preflight import check_folders, check_ports
     from workers.roster import load_roster, roster
 
-    # What is written from here on, the database above all, is this user's alone.
-    os.umask(0o077)
     paths = settings.paths
     workers = load_roster(roster_file) if roster_file is not None else roster(settings)
     check_folders((paths.home, paths.run, paths.logs, paths.data))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Annotated
 
@@ -81,6 +82,8 @@ def _register_commands() -> None:
 
 def main() -> int:
     """Entry point. Every expected error is one line on stderr and its exit code."""
+    # Databases, keys and exports are nobody else's business, whichever command makes them.
+    os.umask(0o077)
     try:
         _register_commands()
         app()

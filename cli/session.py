@@ -36,8 +36,9 @@ class Session:
 
 @contextmanager
 def open_session() -> Iterator[Session]:
-    """Makes folders, keys and tables that are missing, so that any command may be the first one."""
+    """Raises SettingsError where orch was never set up: a mistyped ORCH_HOME must not quietly become a new installation."""
     settings = load_settings()
+    bootstrap.open_vault(settings)
     bootstrap.initialise(settings)
     database = bootstrap.open_database(settings)
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime, time
@@ -10,6 +9,8 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import typer
+
+from cli.render import note, print_json, print_table
 
 Row = TypeVar("Row")
 
@@ -31,21 +32,20 @@ def plain(value: Any) -> Any:
 
 def emit(value: Any, as_json: bool, text: str) -> None:
     """One object: JSON, or its text."""
-    typer.echo(json_module.dumps(plain(value), indent=2, ensure_ascii=False) if as_json else text)
+    if as_json:
+        print_json(plain(value))
+    else:
+        typer.echo(text)
 
 
 def table(rows: Sequence[Row], as_json: bool, columns: Mapping[str, Callable[[Row], str]], empty: str) -> None:
     """Many objects: a JSON list, or aligned columns. `empty` is said on stderr when there are none."""
     if as_json:
-        typer.echo(json_module.dumps(plain(rows), indent=2, ensure_ascii=False))
-        return
-    if not rows:
-        typer.echo(empty, err=True)
-        return
-    cells = [list(columns), *([column(row) for column in columns.values()] for row in rows)]
-    widths = [max(len(line[index]) for line in cells) for index in range(len(columns))]
-    for line in cells:
-        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+        print_json(plain(rows))
+    elif rows:
+        print_table(list(columns), [[column(row) for column in columns.values()] for row in rows])
+    else:
+        note(empty)
 
 
 def local(instant: datetime | None, zone: str) -> str:

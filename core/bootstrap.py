@@ -77,7 +77,7 @@ def initialise(settings: Settings) -> list[str]:
 
 def open_vault(settings: Settings) -> Vault:
     if not (settings.paths.keys / Keyring.FILE_NAME).exists():
-        raise SettingsError(f"no encryption key in {settings.paths.keys}; run `orch init`")
+        raise SettingsError(f"orch was never set up in {settings.paths.home}: run `orch init`, or correct ORCH_HOME")
     return Vault(Keyring.load(settings.paths.keys))
 
 

@@ -29,7 +29,6 @@ PROGRAM = Path(sysconfig.get_path("scripts")) / "orch"
 # Wherever and whenever this runs, one of them has the middle of its day.
 ZONES = ("America/New_York", "America/Los_Angeles", "Pacific/Honolulu", "Pacific/Auckland", "Asia/Tokyo", "Asia/Kolkata", "Europe/Berlin")
 OVER = {"completed", "missed", "unresolved", "failed", "cancelled"}
-WORKERS = ("window-scheduler", "call-scheduler", "webhook-server", "media-server", "phone-simulator")
 
 # Words that no log, message or setting has, so that finding one in a file says where it came from.
 MOOD, WORRY = "pretty good", "a little tired"

@@ -27,6 +27,7 @@ def window(*when: str) -> list[str]:
 def quiet(install: Callable[..., Any]) -> Any:
     """An installation that is not running, with one contact."""
     made = install()
+    assert made.orch("init").returncode == 0
     made.contact("Ada", "+12025550110")
     return made
 
@@ -34,6 +35,12 @@ def quiet(install: Callable[..., Any]) -> Any:
 @pytest.fixture(scope="module")
 def daemon(install: Callable[..., Any]) -> Any:
     return install(USE_ENHANCED_CALLS="false").start()
+
+
+def test_a_place_where_orch_was_never_set_up_is_not_made_one_by_looking(install: Callable[..., Any]) -> None:
+    nowhere = install()
+    refused(nowhere.orch("call", "list"), 5, "orch init", "ORCH_HOME")
+    assert not (nowhere.home / "keys").exists()
 
 
 def refused(ran: Any, code: int, *fragments: str) -> None:

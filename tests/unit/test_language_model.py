@@ -17,7 +17,7 @@ from core.speech.local.language_model import (
     without_edges,
 )
 
-HINTS = ("i slept well", "stop calling me", "yes", "no")
+HINTS = ("i slept well", "stop calling me", "i did", "yes", "no")
 
 
 def probabilities(model: str) -> dict[tuple[str, ...], tuple[float, float]]:
@@ -88,6 +88,7 @@ def test_a_words_pronunciations_are_all_read_and_numbered(tmp_path: Path) -> Non
         ("i slept well stop calling me", "i slept well stop calling me"),
         ("yes no calling", ""),
         ("slept well", ""),
+        ("i did not", ""),
         ("", ""),
     ],
 )

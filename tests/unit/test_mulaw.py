@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import struct
 
@@ -50,7 +51,7 @@ def test_a_tone_has_its_length_its_loudness_and_its_pitch() -> None:
     assert len(tone) == 4000
     assert mulaw.rms(tone) == pytest.approx(0.5 * 32767 / math.sqrt(2), rel=0.02)
     samples = struct.unpack("=4000h", mulaw.decode(tone))
-    crossings = sum((a < 0) != (b < 0) for a, b in zip(samples, samples[1:], strict=False))
+    crossings = sum((a < 0) != (b < 0) for a, b in itertools.pairwise(samples))
     assert crossings == pytest.approx(1000, abs=4)
 
 

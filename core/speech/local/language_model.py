@@ -119,9 +119,12 @@ def _log(probability: float) -> str:
 
 
 def whole_hints(text: str, hints: Sequence[str]) -> str:
-    """Of a doubtful transcript, what is least likely to be chance: whole hints of two words and more."""
+    """Of a doubtful transcript, what is least likely to be chance: whole hints of three words and more.
+
+    "i did" and "i have" turn up in any speech, and would be taken for a yes.
+    """
     words = text.split()
-    wanted = sorted((hint.split() for hint in hints if " " in hint), key=len, reverse=True)
+    wanted = sorted((hint.split() for hint in hints if hint.count(" ") >= 2), key=len, reverse=True)
     kept: list[str] = []
     position = 0
     while position < len(words):

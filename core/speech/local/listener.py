@@ -120,8 +120,10 @@ class Listener:
         self._onset.clear()
 
     def _decode(self) -> None:
-        if self._loudness is None:
-            self._loudness = self._measured()
+        measured = self._measured()
+        # What came before may have been a television next door.
+        if self._loudness is None or measured > 2 * self._loudness:
+            self._loudness = measured
         gain = min(max(LOUDNESS / self._loudness, _LEAST_GAIN), _MOST_GAIN)
         self._decoder.process_raw(self._upsampler.feed(b"".join(self._waiting), gain))
         self._waiting = []
