@@ -47,21 +47,31 @@ def show(plan: str, json: JsonFlag = False) -> None:
 
 
 @app.command()
-def check(files: Annotated[list[Path] | None, typer.Argument(help="Plan files; default: all of the plans folder.")] = None) -> None:
+def check(
+    files: Annotated[list[Path] | None, typer.Argument(help="Plan files; default: all of the plans folder.")] = None,
+    json: JsonFlag = False,
+) -> None:
     """Check plan files. Every faulty file is named, with the line."""
+    from cli.render import print_json
     from core.bootstrap import plan_library
     from core.errors import OrchError
     from core.settings import load_settings
 
     settings = load_settings()
     library = plan_library(settings)
-    faulty = 0
+    found: list[dict[str, str | None]] = []
     for path in files or sorted(settings.paths.plans_dir.glob("*.yaml")):
         try:
-            plan = library.check_file(path)
-            typer.echo(f"{path}: {plan.name} is correct")
+            found.append({"file": str(path), "plan": library.check_file(path).name, "error": None})
         except OrchError as error:
-            faulty += 1
-            typer.echo(str(error), err=True)
-    if faulty:
+            found.append({"file": str(path), "plan": None, "error": str(error)})
+    if json:
+        print_json(found)
+    else:
+        for each in found:
+            if each["error"] is None:
+                typer.echo(f"{each['file']}: {each['plan']} is correct")
+            else:
+                typer.echo(each["error"], err=True)
+    if any(each["error"] for each in found):
         raise typer.Exit(1)

@@ -36,7 +36,7 @@ class WorkerSpec:
     listen: Address | None = None
     # From the request to stop until SIGKILL: what is in flight may finish within it.
     drain_seconds: float = 15.0
-    # From the start until the first heartbeat: imports alone take most of a minute on a machine with other work.
+    # From the start until the first heartbeat: imports alone take most of a minute on a busy machine.
     start_seconds: float = 120.0
     # Since the last heartbeat, until the worker counts as hung.
     beat_late_seconds: float = 15.0
@@ -59,7 +59,8 @@ def roster(settings: Settings) -> tuple[WorkerSpec, ...]:
             "webhook-server",
             "workers.webhook_server",
             listen=Address(settings.server.host, settings.server.port),
-            drain_seconds=60,
+            # In standard mode the whole talk goes through it.
+            drain_seconds=call_seconds,
             # Live calls end through webhooks, and a dial just placed asks for its TwiML.
             stops_after=("call-scheduler", "media-server"),
         ),

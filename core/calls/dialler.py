@@ -10,10 +10,12 @@ from core.clock import Clock
 from core.domain.calls import AttemptStatus, CallState
 from core.domain.compliance import CLOSING_MARGIN, DialFacts, Judgement, PermittedHours, dial_until, judge
 from core.domain.outcomes import Outcome
-from core.domain.windows import Occurrence
+from core.domain.windows import Occurrence, occurrence_on, zone_of
+from core.errors import InvalidInput
 from core.logs import get_logger, mask_phone
 from core.storage.attempts import DialRows, begin_attempt, lock_attempt, lock_dial, store_verdicts
 from core.storage.calls import set_state
+from core.storage.contacts import local_window
 from core.storage.control import ControlStore
 from core.storage.database import Database
 from core.storage.problems import report
@@ -22,7 +24,6 @@ from core.telephony.base import Carrier, DialRequest, NotPlaced, Placed, Unknown
 
 # From the decision to the request: past it, what was judged may no longer hold.
 SEND_WITHIN = timedelta(seconds=10)
-REQUEST_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +167,8 @@ class Dialler:
                 ring_seconds=self._rules.ring_seconds,
                 max_seconds=self._rules.max_call_seconds,
             ),
-            deadline_seconds=REQUEST_SECONDS,
+            # In all, connecting included: past it the first byte may not leave, for what was judged may no longer hold.
+            deadline_seconds=max(0.1, intent.boot_deadline - self._clock.boot_seconds()),
         )
         now = self._clock.now()
         if result.carrier_now is not None:
@@ -203,7 +205,7 @@ class Dialler:
         day_ago = now - timedelta(days=1)
         occurrence = None
         if call.closes_at is not None:
-            occurrence = Occurrence(call.opening_date or call.opens_at.date(), call.opens_at, call.closes_at)
+            occurrence = _still_open(rows, Occurrence(call.opening_date or call.opens_at.date(), call.opens_at, call.closes_at))
         slot = rows.control.next_slot_at
         last = rows.control.last_dial_at
         if call.slot_at is not None and (call.slot_at > now or last is None or now >= last + self._spacing / 2):
@@ -285,3 +287,20 @@ class Dialler:
                     f"nobody knows whether {mask_phone(attempt.phone)} was rung: {result.reason}",
                     now,
                 )
+
+
+def _still_open(rows: DialRows, promised: Occurrence) -> Occurrence:
+    """The occurrence the call was born of, cut to the hours the window has now: its contact may live in another zone since."""
+    if rows.window is None or rows.call.opening_date is None:
+        return promised
+    try:
+        today = occurrence_on(local_window(rows.window), zone_of(rows.contact.timezone), rows.call.opening_date)
+    except InvalidInput:
+        # The time-zone rule says what is wrong.
+        return promised
+    opens = max(promised.opens_at, today.opens_at) if today is not None else promised.closes_at
+    closes = min(promised.closes_at, today.closes_at) if today is not None else promised.closes_at
+    if opens >= closes:
+        # Nothing is left of it: an occurrence that closes as it opens.
+        return Occurrence(promised.opening_date, promised.opens_at, promised.opens_at + timedelta(microseconds=1))
+    return Occurrence(promised.opening_date, opens, closes)

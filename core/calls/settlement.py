@@ -31,6 +31,8 @@ from core.telephony.base import CarrierStatus
 
 # A media server commits turns in batches; the call's last words may be this far behind the carrier's final status.
 LAST_WORDS = timedelta(seconds=3)
+# With a stream that has not said how it ended, its server died: a new one commits what the old one had written down.
+LAST_WORDS_OF_THE_DEAD = timedelta(seconds=30)
 
 ABSENT = "absent"
 
@@ -104,6 +106,18 @@ class Settlement:
                     f"a second carrier call reports for attempt {attempt.id[:8]}",
                     now,
                 )
+                if not said.status.is_final:
+                    # It was placed with this attempt's address, so it is ours, and one too many.
+                    add_signal(
+                        session,
+                        run_id=attempt.run_id,
+                        attempt_id=attempt.id,
+                        source="double",
+                        external_id=said.carrier_call_id,
+                        kind="ghost",
+                        payload={"carrier_call_id": said.carrier_call_id},
+                        now=now,
+                    )
                 return Applied.FOREIGN_CALL
             new = add_signal(
                 session,
@@ -151,7 +165,7 @@ class Settlement:
         if attempt.outcome is not None or attempt.ended_at is None or attempt.carrier_status is None:
             return attempt.outcome is not None
         conversation = conversation_of(session, attempt.id)
-        if conversation is not None and conversation.ended_by is None and now < attempt.ended_at + LAST_WORDS:
+        if conversation is not None and conversation.ended_by is None and now < attempt.ended_at + _patience(attempt):
             return False
         state = ConversationState.from_json(self._conversations.state_in(conversation)) if conversation is not None else None
         turns = self._conversations.turns_in(session, conversation.id) if conversation is not None else []
@@ -163,7 +177,8 @@ class Settlement:
             conversation.state = "abandoned"
         outcome, reason = outcome_of(
             final=attempt.carrier_status,
-            voice_served=attempt.voice_served_at is not None,
+            # A conversation is proof enough: the note that our webhook answered may have died with its server.
+            voice_served=attempt.voice_served_at is not None or conversation is not None,
             answered_by=attempt.answered_by,
             conversation_state=conversation.state if conversation is not None else "none",
             ended_by=conversation.ended_by if conversation is not None else None,
@@ -239,3 +254,7 @@ class Settlement:
         set_state(call, CallState.DIALING, "heard of after it was given up", now)
         resolve(session, f"unresolved:{call.id}", now)
         self._log.warning("call.revived", call=call.id, attempt=attempt.id)
+
+
+def _patience(attempt: Attempt) -> timedelta:
+    return LAST_WORDS if attempt.stream_epoch == 0 else LAST_WORDS_OF_THE_DEAD

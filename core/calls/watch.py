@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core.calls.settlement import ABSENT, Settlement, StatusReport
+from core.clock import Clock
 from core.domain.calls import AttemptStatus
 from core.domain.outcomes import Outcome
+from core.domain.permitted import MAX_CLOCK_SKEW
 from core.errors import ProviderError
 from core.logs import get_logger, mask_phone
 from core.storage.attempts import ghosts, known_carrier_ids, lock_attempt, open_attempt_ids, owner_of
+from core.storage.control import ControlStore
 from core.storage.database import Database, Session
 from core.storage.problems import report
 from core.storage.tables import Attempt
@@ -35,16 +38,19 @@ class ReconciliationReport:
 
 
 class Watch:
-    def __init__(self, database: Database, carrier: Carrier, settlement: Settlement) -> None:
+    def __init__(self, database: Database, carrier: Carrier, settlement: Settlement, clock: Clock) -> None:
         self._database = database
         self._carrier = carrier
         self._settlement = settlement
+        self._clock = clock
+        self._control = ControlStore(database)
         self._log = get_logger()
 
     def tick(self, now: datetime) -> ReconciliationReport:
         """Ask the carrier about every open attempt that has been quiet, and look for the unknown ones."""
         result = ReconciliationReport()
         self.end_ghosts(now)
+        self._compare_clocks(result)
         for attempt_id in open_attempt_ids(self._database):
             try:
                 self.check(attempt_id, now, result)
@@ -52,6 +58,21 @@ class Watch:
                 result.errors += 1
                 self._log.warning("call.reconciliation_failed", attempt=attempt_id, error=str(error))
         return result
+
+    def _compare_clocks(self, result: ReconciliationReport) -> None:
+        """While the clocks differ too much nothing is dialled, so that no dial's answer can show that they agree again."""
+        skew = self._control.skew()
+        if skew is None or abs(skew) <= MAX_CLOCK_SKEW.total_seconds():
+            return
+        try:
+            theirs = self._carrier.carrier_now()
+        except ProviderError as error:
+            result.errors += 1
+            self._log.warning("clock.unknown", error=str(error))
+            return
+        if theirs is not None:
+            now = self._clock.now()
+            self._control.record_skew((theirs - now).total_seconds(), now)
 
     def check(self, attempt_id: str, now: datetime, result: ReconciliationReport | None = None) -> None:
         """One attempt. Raises ProviderError when the carrier cannot be asked."""
@@ -135,17 +156,27 @@ class Watch:
 
     def _look_for(self, attempt: Attempt, now: datetime, result: ReconciliationReport) -> None:
         known = known_carrier_ids(self._database, attempt.phone)
-        # Any call to the number since a day before, that belongs to nobody else, counts as this one.
+        strangers = False
         for call in self._carrier.list_calls(attempt.phone, attempt.created_at - LISTING_REACH):
-            if call.carrier_call_id not in known:
-                self._learn(attempt.id, call, now)
-                result.adopted += 1
-                return
+            if call.carrier_call_id in known:
+                continue
+            if call.created_at is not None and call.created_at < attempt.created_at - MAX_CLOCK_SKEW:
+                strangers = True
+                continue
+            self._learn(attempt.id, call, now)
+            result.adopted += 1
+            return
         with self._database.write() as session:
             row = lock_attempt(session, attempt.id)
             if row is None or row.carrier_call_id is not None or row.outcome is not None:
                 return
-            if row.first_absent_at is None:
+            if strangers:
+                # Somebody's older call to this number: too old to be ours, but reason enough not to conclude that nobody rang.
+                row.first_absent_at = None
+                report(
+                    session, f"stranger:{row.id}", "unknown", f"attempt {row.id[:8]}: the carrier lists an older call that is not ours", now
+                )
+            elif row.first_absent_at is None:
                 row.first_absent_at = now
             elif now - row.first_absent_at >= BETWEEN_LISTINGS:
                 self._settlement.close_attempt(session, row, Outcome.FAILED, ABSENT, now)

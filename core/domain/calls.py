@@ -23,7 +23,7 @@ class CallState(StrEnum):
     WAITING_RETRY = "waiting_retry"
     COMPLETED = "completed"
     MISSED = "missed"  # its window closed, or its retries ran out, before a conversation
-    UNRESOLVED = "unresolved"  # nobody knows whether the phone rang; `orch call resolve` is the way out
+    UNRESOLVED = "unresolved"  # nobody knows whether the phone rang: a person has to find out
     FAILED = "failed"
     CANCELLED = "cancelled"
 

@@ -40,7 +40,7 @@ OPERATOR_WAIT = timedelta(minutes=5)
 CAPACITY_WAIT = timedelta(seconds=5)
 # How often a stop that did not take is repeated, and how long a finished conversation may keep its line.
 STOP_AGAIN = timedelta(seconds=10)
-LINGER = timedelta(seconds=8)
+LINGER = timedelta(seconds=45)
 # The safety net under webhooks that never come.
 LOOK_AGAIN = timedelta(seconds=60)
 # An unknown attempt of a call that has no window is unresolved after this long.

@@ -9,13 +9,13 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session
 
-from core.domain.calls import OPEN_ATTEMPT_STATUSES, AttemptStatus
+from core.domain.calls import FINAL_CALL_STATES, OPEN_ATTEMPT_STATUSES, AttemptStatus
 from core.domain.compliance import VerdictResult
 from core.storage.control import lock_control
 from core.storage.database import Database, new_id
 from core.storage.numbers import lock_number
 from core.storage.runs import Owner
-from core.storage.tables import Attempt, Contact, Conversation, DialControl, Number, Run, ScheduledCall, Verdict
+from core.storage.tables import Attempt, CallWindow, Contact, Conversation, DialControl, Number, Run, ScheduledCall, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +24,7 @@ class DialRows:
 
     call: ScheduledCall
     contact: Contact
+    window: CallWindow | None  # the one the call was born of
     control: DialControl
     number: Number
     attempts_7d: tuple[datetime, ...]  # of this number, whatever their origin; newest last
@@ -49,9 +50,26 @@ def lock_dial(session: Session, call_id: str, now: datetime) -> DialRows:
         .order_by(Attempt.created_at)
     ).all()
     open_attempt = session.scalars(select(Attempt).where(Attempt.phone == contact.phone, Attempt.status.in_(OPEN_ATTEMPT_STATUSES))).first()
-    open_calls = session.scalar(select(func.count()).select_from(Attempt).where(Attempt.status.in_(OPEN_ATTEMPT_STATUSES))) or 0
+    open_calls = count_open(session)
     last = session.scalar(select(func.max(Attempt.ordinal)).where(Attempt.scheduled_call_id == call_id)) or 0
-    return DialRows(call, contact, control, number, tuple(recent), open_attempt, open_calls, last + 1)
+    window = session.get(CallWindow, call.window_id) if call.window_id is not None else None
+    return DialRows(call, contact, window, control, number, tuple(recent), open_attempt, open_calls, last + 1)
+
+
+def count_open(session: Session) -> int:
+    """Attempts that may hold a line. One that a closed call left unknown blocks its number, but holds none."""
+    return (
+        session.scalar(
+            select(func.count())
+            .select_from(Attempt)
+            .join(ScheduledCall, ScheduledCall.id == Attempt.scheduled_call_id)
+            .where(
+                Attempt.status.in_(OPEN_ATTEMPT_STATUSES),
+                or_(Attempt.status != AttemptStatus.UNKNOWN, ScheduledCall.state.not_in(FINAL_CALL_STATES)),
+            )
+        )
+        or 0
+    )
 
 
 def begin_attempt(

@@ -58,6 +58,12 @@ class ControlStore:
             wake_all(session, ENGAGEMENT_QUEUE, now)
         return True
 
+    def skew(self) -> float | None:
+        """How many seconds the carrier's clock is ahead of ours, as last seen."""
+        with self._database.read() as session:
+            row = session.get(DialControl, ROW)
+        return row.clock_skew_seconds if row is not None else None
+
     def record_skew(self, seconds: float, now: datetime) -> None:
         """How far the carrier's clock is ahead of ours. Written only when it moved by a second or more."""
         with self._database.read() as session:

@@ -17,7 +17,7 @@ from core.domain.calls import AttemptStatus
 from core.errors import NotFound
 from core.storage.attempts import lock_attempt
 from core.storage.database import Database, insert_or_ignore, new_id
-from core.storage.numbers import suppress
+from core.storage.numbers import is_suppressed, suppress
 from core.storage.runs import add_signal, wake_run
 from core.storage.tables import Attempt, Contact, Conversation, Recording, ScheduledCall, Turn
 
@@ -36,6 +36,8 @@ class CallContext:
     mode: str
     carrier_call_id: str | None
     status: str
+    dial_until: datetime
+    unwanted: bool  # asked not to be called, or the call was cancelled, since it was dialled
     answered_by: str | None
     stream_epoch: int
     conversation_id: str | None
@@ -80,6 +82,7 @@ class ConversationStore:
             if row is None:
                 return None
             attempt, call, contact = row
+            suppressed = is_suppressed(session, attempt.phone)
             conversation = session.scalars(select(Conversation).where(Conversation.attempt_id == attempt_id)).first()
             next_turn = 0
             if conversation is not None:
@@ -99,6 +102,8 @@ class ConversationStore:
             mode=attempt.mode,
             carrier_call_id=attempt.carrier_call_id,
             status=attempt.status,
+            dial_until=attempt.dial_until,
+            unwanted=suppressed or call.cancel_requested_at is not None,
             answered_by=attempt.answered_by,
             stream_epoch=attempt.stream_epoch,
             conversation_id=conversation.id if conversation else None,
@@ -130,6 +135,10 @@ class ConversationStore:
             existing = session.scalars(select(Conversation.id).where(Conversation.attempt_id == attempt_id)).first()
             if existing is not None:
                 return existing
+            # Who talks has picked up, whether or not the note of the voice webhook reached us.
+            attempt.voice_served_at = attempt.voice_served_at or now
+            if attempt.ended_at is None:
+                attempt.status = AttemptStatus.IN_PROGRESS
             conversation_id = new_id()
             session.add(
                 Conversation(

@@ -58,7 +58,7 @@ class Database:
             self._writer = _sqlite_engine(url, "BEGIN IMMEDIATE", busy_seconds)
         else:
             self.path = None
-            self._reader = self._writer = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10)
+            self._reader = self._writer = create_engine(url, pool_pre_ping=True, pool_size=10, max_overflow=10, hide_parameters=True)
 
     @contextmanager
     def read(self) -> Iterator[Session]:
@@ -121,7 +121,8 @@ def upsert(session: Session, table: type[Base], values: dict[str, Any], key: str
 
 
 def _sqlite_engine(url: str, begin: str, busy_seconds: float) -> Engine:
-    engine = create_engine(url, connect_args={"timeout": busy_seconds})
+    # Parameters hold names and numbers, and exceptions are logged.
+    engine = create_engine(url, connect_args={"timeout": busy_seconds}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:

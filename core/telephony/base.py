@@ -107,6 +107,10 @@ class Carrier(Protocol):
         """End the call whether it is queued, ringing or live. Ending one that is over is harmless."""
         ...
 
+    def carrier_now(self) -> datetime | None:
+        """The carrier's clock, by a request that changes nothing; None when its answer names no time."""
+        ...
+
     def fetch(self, carrier_call_id: str) -> CarrierCall | None:
         """The carrier's record, or None when it has no such call."""
         ...

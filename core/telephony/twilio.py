@@ -96,6 +96,14 @@ class TwilioCarrier:
                 return
         raise ProviderError("the call would not end: its state kept changing", provider=self.name, retryable=True)
 
+    def carrier_now(self) -> datetime | None:
+        calls, transport = self._calls(self._timeout_seconds)
+        try:
+            calls.page(page_size=1)
+        except (NotSentError, NoAnswerError, TwilioException, ValueError, TypeError, AttributeError, KeyError) as error:
+            raise self._failed("read the clock", transport.answer, error) from error
+        return _carrier_now(transport.answer)
+
     def fetch(self, carrier_call_id: str) -> CarrierCall | None:
         calls, transport = self._calls(self._timeout_seconds)
         try:

@@ -16,6 +16,7 @@ from fastapi import APIRouter, BackgroundTasks, Depends, HTTPException, Request,
 
 from core.calls.settlement import StatusReport
 from core.domain.calls import AttemptStatus
+from core.domain.compliance import CLOSING_MARGIN
 from core.domain.conversation import ConversationState, Reply
 from core.logs import get_logger
 from core.plans.model import Plan
@@ -90,6 +91,10 @@ def router(parts: WebhookParts) -> APIRouter:
             _log.warning("webhook.voice_for_ended_attempt", attempt=form.attempt_id)
             after.add_task(_apply_status, parts, form, CarrierStatus.IN_PROGRESS)
             return _xml(twiml.hangup())
+        if context.unwanted or parts.clock.now() > context.dial_until + CLOSING_MARGIN:
+            # Picked up after it should have stopped ringing; the carrier's final status settles it.
+            _log.warning("webhook.voice_too_late", attempt=form.attempt_id, unwanted=context.unwanted)
+            return _xml(twiml.hangup())
         after.add_task(parts.conversations.served, form.attempt_id, form.call_sid, parts.clock.now())
         _log.info("webhook.voice", attempt=form.attempt_id, carrier_call=form.call_sid, mode=context.mode)
         if context.mode == "enhanced":
@@ -105,13 +110,13 @@ def router(parts: WebhookParts) -> APIRouter:
         tries = int(request.query_params.get("try", "0")) if request.query_params.get("try", "0").isdecimal() else RESUME_TRIES
         if context.status == AttemptStatus.ENDED:
             return _xml(twiml.hangup())
-        if context.stream_epoch >= MAX_STREAMS:
+        if context.stream_epoch >= MAX_STREAMS or tries >= MAX_STREAMS:
             # It breaks every time: the line must not be kept open for ever.
             _log.error("call.streams_exhausted", attempt=form.attempt_id, streams=context.stream_epoch)
             return _xml(twiml.hangup())
         if await _media_ready(parts):
             _log.warning("call.stream_resumed", attempt=form.attempt_id, epoch=context.stream_epoch + 1)
-            return _xml(_stream(parts, context, form.call_sid))
+            return _xml(_stream(parts, context, form.call_sid, tries + 1))
         if tries < RESUME_TRIES:
             url = f"{base}/webhooks/twilio/continue?attempt={quote(form.attempt_id)}&try={tries + 1}"
             return _xml(twiml.pause_and_redirect(RESUME_PAUSE, url))
@@ -188,12 +193,12 @@ def _xml(document: str) -> Response:
     return Response(document, media_type="text/xml")
 
 
-def _stream(parts: WebhookParts, context: CallContext, call_sid: str) -> str:
+def _stream(parts: WebhookParts, context: CallContext, call_sid: str, tries: int = 0) -> str:
     token = stream_token.issue(parts.stream_key, context.attempt_id, call_sid, context.stream_epoch + 1, parts.clock.now() + TOKEN_LIFE)
     return twiml.connect_stream(
         f"{parts.settings.public_media_url}/media",
         {"token": token},
-        f"{parts.settings.public_url}/webhooks/twilio/continue?attempt={quote(context.attempt_id)}",
+        f"{parts.settings.public_url}/webhooks/twilio/continue?attempt={quote(context.attempt_id)}" + (f"&try={tries}" if tries else ""),
     )
 
 

@@ -87,6 +87,7 @@ class LedgerCarrier:
         self.on_fetch: Callable[[str], None] = lambda _sid: None
         self.down = False
         self.listings = 0
+        self.ahead = timedelta()
 
     def dial(self, request: DialRequest, *, deadline_seconds: float) -> DialResult:
         with self._lock:
@@ -110,6 +111,10 @@ class LedgerCarrier:
         if not call.status.is_final:
             live = call.status is CarrierStatus.IN_PROGRESS
             self.calls[carrier_call_id] = replace(call, status=CarrierStatus.COMPLETED if live else CarrierStatus.CANCELED)
+
+    def carrier_now(self) -> datetime | None:
+        self._check()
+        return self._clock.now() + self.ahead
 
     def fetch(self, carrier_call_id: str) -> CarrierCall | None:
         self._check()
@@ -168,7 +173,7 @@ class Bench:
         """New objects, as after a restart, or for changed rules."""
         database = database or self.database
         self.settlement = Settlement(database, self.plans)
-        self.watch = Watch(database, self.carrier, self.settlement)
+        self.watch = Watch(database, self.carrier, self.settlement, self.clock)
         self.dialler = Dialler(database, self.carrier, self.rules, self.settlement, self.owner, self.clock)
         self.work = Engagement(
             database=database,

@@ -365,6 +365,22 @@ def test_the_carriers_clock_is_compared_with_ours(bench) -> None:
     assert bench.verdict(other, "clock") == [False]
 
 
+def test_clocks_that_agree_again_are_dialled_by_again(bench) -> None:
+    bench.control.record_skew(90.0, bench.noon)
+    bench.call()
+    bench.step()
+    bench.carrier.ahead = timedelta(seconds=80)
+    bench.watch.tick(bench.noon)
+    bench.clock.advance(60)
+    bench.step()
+    assert bench.carrier.dials == []
+    bench.carrier.ahead = timedelta(seconds=1)
+    bench.watch.tick(bench.noon)
+    bench.clock.advance(60)
+    bench.step()
+    assert len(bench.carrier.dials) == 1
+
+
 def test_a_cancelled_call_is_not_dialled(bench) -> None:
     call = bench.call()
     bench.calls.cancel(call, bench.noon)
