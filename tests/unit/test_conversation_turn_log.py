@@ -72,6 +72,8 @@ class Store:
             mode="enhanced",
             carrier_call_id="CA1",
             status="in_progress",
+            dial_until=datetime(2026, 11, 21, 21, 0, tzinfo=UTC),
+            unwanted=False,
             answered_by=None,
             stream_epoch=self.epoch,
             conversation_id="conv" if self.opened else None,
