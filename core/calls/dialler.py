@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, time, timedelta
+from datetime import datetime, timedelta
 
-from core.calls.settlement import Settlement
+from core.calls.facts import DialRules, dial_facts, has_lost_its_place
+from core.calls.settlement import Settlement, report_double
 from core.clock import Clock
 from core.domain.calls import AttemptStatus, CallState
-from core.domain.compliance import CLOSING_MARGIN, DialFacts, Judgement, PermittedHours, dial_until, judge
+from core.domain.compliance import Judgement, VerdictResult, dial_until, judge
 from core.domain.outcomes import Outcome
-from core.domain.windows import Occurrence, occurrence_on, zone_of
-from core.errors import InvalidInput
 from core.logs import get_logger, mask_phone
 from core.storage.attempts import DialRows, begin_attempt, lock_attempt, lock_dial, store_verdicts
 from core.storage.calls import set_state
-from core.storage.contacts import local_window
 from core.storage.control import ControlStore
 from core.storage.database import Database
 from core.storage.problems import report
@@ -24,36 +22,6 @@ from core.telephony.base import Carrier, DialRequest, NotPlaced, Placed, Unknown
 
 # From the decision to the request: past it, what was judged may no longer hold.
 SEND_WITHIN = timedelta(seconds=10)
-
-
-@dataclass(frozen=True, slots=True)
-class DialRules:
-    """The settings a dial is judged by, and the addresses its carrier is given."""
-
-    carrier: str
-    carrier_is_real: bool
-    mode: str
-    dial_only: tuple[str, ...]
-    countries: tuple[str, ...]
-    permitted_from: time
-    permitted_until: time
-    per_day: int
-    per_week: int
-    min_gap: timedelta
-    max_concurrent: int
-    per_second: float
-    ring_seconds: int
-    max_call_seconds: int
-    public_url: str
-
-    @property
-    def permitted(self) -> PermittedHours:
-        return PermittedHours(self.permitted_from, self.permitted_until)
-
-    @property
-    def dial_time(self) -> timedelta:
-        """What a dial takes at least before a close."""
-        return timedelta(seconds=self.ring_seconds) + CLOSING_MARGIN
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +85,9 @@ class Dialler:
             if rows.call.not_before is not None and now < rows.call.not_before and rows.call.cancel_requested_at is None:
                 # Something else than the retry's time has woken the run: a resume, a late webhook.
                 return Blocked("wait", "retry", f"the next try is at {rows.call.not_before:%Y-%m-%d %H:%M:%S} UTC", rows.call.not_before)
-            facts = self._facts(rows, now)
+            if has_lost_its_place(rows, self._rules, now):
+                rows.call.slot_at = None
+            facts = dial_facts(rows, self._rules, now)
             judgement = judge(facts)
             store_verdicts(session, rows, judgement.verdicts, now)
             if judgement.kind != "allowed":
@@ -125,7 +95,7 @@ class Dialler:
             until = dial_until(facts)
             rows.control.next_slot_at = max(now, rows.control.next_slot_at or now)
             if rows.call.slot_at is None:
-                rows.control.next_slot_at += self._spacing
+                rows.control.next_slot_at += self._rules.spacing
             rows.call.slot_at = None
             rows.control.last_dial_at = now
             attempt = begin_attempt(
@@ -134,6 +104,7 @@ class Dialler:
                 run,
                 self._owner,
                 carrier=self._rules.carrier,
+                account=self._carrier.account,
                 mode=self._rules.mode,
                 now=now,
                 send_before=now + SEND_WITHIN,
@@ -184,10 +155,6 @@ class Dialler:
                 self._unknown(intent, result, now)
                 log.error("call.unknown", reason=result.reason)
 
-    @property
-    def _spacing(self) -> timedelta:
-        return timedelta(seconds=1 / self._rules.per_second)
-
     def _blocked(self, rows: DialRows, judgement: Judgement, now: datetime) -> Blocked:
         verdict = judgement.blocking
         assert verdict is not None
@@ -195,55 +162,9 @@ class Dialler:
         if verdict.rule == "rate" and rows.call.slot_at is None:
             # Each call gets a place of its own in the queue, so that a thousand due at once do not all wake for each place.
             slot = max(now, verdict.wake_at or now, rows.control.next_slot_at or now)
-            rows.control.next_slot_at = slot + self._spacing
+            rows.control.next_slot_at = slot + self._rules.spacing
             rows.call.slot_at = wake_at = slot
-        return Blocked(judgement.kind, verdict.rule, verdict.detail, wake_at)
-
-    def _facts(self, rows: DialRows, now: datetime) -> DialFacts:
-        rules = self._rules
-        call = rows.call
-        day_ago = now - timedelta(days=1)
-        occurrence = None
-        if call.closes_at is not None:
-            occurrence = _still_open(rows, Occurrence(call.opening_date or call.opens_at.date(), call.opens_at, call.closes_at))
-        slot = rows.control.next_slot_at
-        last = rows.control.last_dial_at
-        if call.slot_at is not None and (call.slot_at > now or last is None or now >= last + self._spacing / 2):
-            # Its own place: held for it until it comes, and used up by this dial.
-            slot = call.slot_at
-        elif last is not None and last + self._spacing > now:
-            # Places that went by during a pause or a stall would all be used at once: the second one to come gets a new place.
-            call.slot_at = None
-            slot = max(slot or now, last + self._spacing)
-        return DialFacts(
-            now=now,
-            paused_reason=(rows.control.paused_reason or "paused") if rows.control.paused_at is not None else None,
-            dial_only=rules.dial_only,
-            carrier_is_real=rules.carrier_is_real,
-            carrier_name=rules.carrier,
-            contact_active=rows.contact.active,
-            contact_simulated=rows.contact.simulated,
-            call_simulated=call.simulated,
-            phone=rows.contact.phone,
-            countries=rules.countries,
-            do_not_call_at=rows.number.do_not_call_at,
-            zone=rows.contact.timezone,
-            occurrence=occurrence,
-            permitted=rules.permitted,
-            ring_seconds=rules.ring_seconds,
-            expected_queue_seconds=0.0,
-            attempts_24h=tuple(at for at in rows.attempts_7d if at > day_ago),
-            attempts_7d=rows.attempts_7d,
-            per_day=rules.per_day,
-            per_week=rules.per_week,
-            min_gap=rules.min_gap,
-            open_attempt=rows.open_attempt.status if rows.open_attempt is not None else None,
-            clock_skew_seconds=rows.control.clock_skew_seconds,
-            open_calls=rows.open_calls,
-            max_concurrent=rules.max_concurrent,
-            next_slot_at=slot,
-            cancel_requested=call.cancel_requested_at is not None,
-        )
+        return Blocked(judgement.kind, verdict.rule, _why(judgement, verdict), wake_at)
 
     def _placed(self, intent: Intent, placed: Placed, now: datetime) -> None:
         with self._database.write() as session:
@@ -252,6 +173,8 @@ class Dialler:
             attempt.request_ended_at = now
             if attempt.carrier_call_id is None:
                 attempt.carrier_call_id = placed.carrier_call_id
+            elif attempt.carrier_call_id != placed.carrier_call_id:
+                report_double(session, attempt, placed.carrier_call_id, over=placed.status.is_final, now=now)
             # A webhook may have been quicker than this answer: what it said stands.
             if attempt.status == AttemptStatus.DIALING:
                 attempt.status = AttemptStatus.QUEUED
@@ -289,18 +212,7 @@ class Dialler:
                 )
 
 
-def _still_open(rows: DialRows, promised: Occurrence) -> Occurrence:
-    """The occurrence the call was born of, cut to the hours the window has now: its contact may live in another zone since."""
-    if rows.window is None or rows.call.opening_date is None:
-        return promised
-    try:
-        today = occurrence_on(local_window(rows.window), zone_of(rows.contact.timezone), rows.call.opening_date)
-    except InvalidInput:
-        # The time-zone rule says what is wrong.
-        return promised
-    opens = max(promised.opens_at, today.opens_at) if today is not None else promised.closes_at
-    closes = min(promised.closes_at, today.closes_at) if today is not None else promised.closes_at
-    if opens >= closes:
-        # Nothing is left of it: an occurrence that closes as it opens.
-        return Occurrence(promised.opening_date, promised.opens_at, promised.opens_at + timedelta(microseconds=1))
-    return Occurrence(promised.opening_date, opens, closes)
+def _why(judgement: Judgement, verdict: VerdictResult) -> str:
+    """A call that missed its window while somebody held it back says so: the close of the window is not the cause."""
+    held = [v.detail for v in judgement.verdicts if not v.allowed and v.rule in ("kill_switch", "contact")]
+    return "; ".join([verdict.detail, *held]) if verdict.rule == "window" and judgement.kind == "never" else verdict.detail

@@ -19,7 +19,7 @@ from core.domain.settling import outcome_of
 from core.errors import OrchError
 from core.logs import get_logger
 from core.plans.library import PlanLibrary
-from core.storage.attempts import call_of, conversation_of, lock_attempt, successor
+from core.storage.attempts import add_stray, call_of, conversation_of, lock_attempt, successor
 from core.storage.calls import set_state
 from core.storage.conversations import ConversationStore
 from core.storage.database import Database, Session
@@ -99,25 +99,7 @@ class Settlement:
                 report(session, f"webhook:{said.carrier_call_id}", "webhook", f"a {said.status} report for a call nobody here placed", now)
                 return Applied.UNKNOWN_ATTEMPT
             if attempt.carrier_call_id not in (None, said.carrier_call_id):
-                report(
-                    session,
-                    f"double:{attempt.id}:{said.carrier_call_id}",
-                    "double",
-                    f"a second carrier call reports for attempt {attempt.id[:8]}",
-                    now,
-                )
-                if not said.status.is_final:
-                    # It was placed with this attempt's address, so it is ours, and one too many.
-                    add_signal(
-                        session,
-                        run_id=attempt.run_id,
-                        attempt_id=attempt.id,
-                        source="double",
-                        external_id=said.carrier_call_id,
-                        kind="ghost",
-                        payload={"carrier_call_id": said.carrier_call_id},
-                        now=now,
-                    )
+                report_double(session, attempt, said.carrier_call_id, over=said.status.is_final, now=now)
                 return Applied.FOREIGN_CALL
             new = add_signal(
                 session,
@@ -133,7 +115,7 @@ class Settlement:
                 return Applied.DUPLICATE
             attempt.carrier_call_id = said.carrier_call_id
             if attempt.settled_at is not None and attempt.reason == ABSENT:
-                self._reopen(session, attempt, now)
+                self._reopen(session, attempt, now, over=said.status.is_final)
             if attempt.outcome is None:
                 self._revive(session, attempt, now)
             if attempt.status in (AttemptStatus.UNKNOWN, AttemptStatus.DIALING):
@@ -201,7 +183,8 @@ class Settlement:
         attempt.status = AttemptStatus.ENDED
         attempt.ended_at = attempt.ended_at or now
         attempt.settled_at = now
-        resolve(session, f"unknown:{attempt.id}", now)
+        for kind in ("unknown", "account"):
+            resolve(session, f"{kind}:{attempt.id}", now)
         self._revive(session, attempt, now)
         wake_run(session, attempt.run_id, now)
         self._log.info(
@@ -221,22 +204,13 @@ class Settlement:
             self._log.warning("journal.plan_unreadable", plan=plan, error=str(error))
             return _LostPlan(plan, plan, ())
 
-    def _reopen(self, session: Session, attempt: Attempt, now: datetime) -> None:
+    def _reopen(self, session: Session, attempt: Attempt, now: datetime, *, over: bool) -> None:
         """An attempt given up as absent shows up after all: it counts again, and the retry it led to does not happen."""
         report(session, f"late:{attempt.id}", "late", f"attempt {attempt.id[:8]} was given up as never placed, and then reported", now)
-        next_one = successor(session, attempt)
-        if next_one is not None:
+        if successor(session, attempt) is not None:
             # Its successor is under way, or over: this one cannot count again, so it is ended at the carrier.
-            add_signal(
-                session,
-                run_id=next_one.run_id,
-                attempt_id=attempt.id,
-                source="late",
-                external_id=attempt.id,
-                kind="ghost",
-                payload={},
-                now=now,
-            )
+            assert attempt.carrier_call_id is not None
+            add_stray(session, attempt, attempt.carrier_call_id, over=over, now=now)
             return
         attempt.outcome = None
         attempt.settled_at = None
@@ -254,6 +228,12 @@ class Settlement:
         set_state(call, CallState.DIALING, "heard of after it was given up", now)
         resolve(session, f"unresolved:{call.id}", now)
         self._log.warning("call.revived", call=call.id, attempt=attempt.id)
+
+
+def report_double(session: Session, attempt: Attempt, carrier_call_id: str, *, over: bool, now: datetime) -> None:
+    """A second carrier call was placed with this attempt's address: it is ours, and one too many. `over`: it has ended."""
+    report(session, f"double:{attempt.id}:{carrier_call_id}", "double", f"a second carrier call reports for attempt {attempt.id[:8]}", now)
+    add_stray(session, attempt, carrier_call_id, over=over, now=now)
 
 
 def _patience(attempt: Attempt) -> timedelta:

@@ -12,10 +12,10 @@ from core.domain.outcomes import Outcome
 from core.domain.permitted import MAX_CLOCK_SKEW
 from core.errors import ProviderError
 from core.logs import get_logger, mask_phone
-from core.storage.attempts import ghosts, known_carrier_ids, lock_attempt, open_attempt_ids, owner_of
+from core.storage.attempts import end_stray, known_carrier_ids, lock_attempt, open_attempt_ids, owner_of, strays
 from core.storage.control import ControlStore
 from core.storage.database import Database, Session
-from core.storage.problems import report
+from core.storage.problems import report, resolve
 from core.storage.tables import Attempt
 from core.telephony.base import Carrier, CarrierCall
 
@@ -49,7 +49,7 @@ class Watch:
     def tick(self, now: datetime) -> ReconciliationReport:
         """Ask the carrier about every open attempt that has been quiet, and look for the unknown ones."""
         result = ReconciliationReport()
-        self.end_ghosts(now)
+        self.end_strays(now)
         self._compare_clocks(result)
         for attempt_id in open_attempt_ids(self._database):
             try:
@@ -90,6 +90,8 @@ class Watch:
             if now - last_word < QUIET or attempt.status == AttemptStatus.DIALING:
                 return
             attempt.checked_at = now
+            if not self._is_ours(session, attempt, now):
+                return
         result.checked += 1
         # What follows asks the carrier: no transaction may be open meanwhile.
         if attempt.carrier_call_id is not None:
@@ -108,26 +110,37 @@ class Watch:
             attempt = lock_attempt(session, attempt_id)
             if attempt is None or attempt.ended_at is not None or attempt.carrier_call_id is None:
                 return
+            if not self._is_ours(session, attempt, now):
+                return
             attempt.cancel_sent_at = now
             attempt.cancel_reason = attempt.cancel_reason or reason
             carrier_call_id = attempt.carrier_call_id
         self._log.info("call.stopped", attempt=attempt_id, carrier_call=carrier_call_id, reason=reason)
         self._carrier.hang_up(carrier_call_id)
 
-    def end_ghosts(self, now: datetime) -> None:
-        """End calls that showed up for attempts given up, and that nobody may answer any more."""
-        for attempt_id, carrier_call_id in ghosts(self._database, ABSENT):
+    def end_strays(self, now: datetime) -> None:
+        """Hang up calls that belong to no attempt any more. One the carrier would not end now is asked for again."""
+        for attempt_id, carrier_call_id in strays(self._database, self._carrier.account):
             try:
                 self._carrier.hang_up(carrier_call_id)
             except ProviderError as error:
-                self._log.warning("call.ghost_not_ended", attempt=attempt_id, carrier_call=carrier_call_id, error=str(error))
+                self._log.warning("call.stray_not_ended", attempt=attempt_id, carrier_call=carrier_call_id, error=str(error))
                 continue
-            self._log.warning("call.ghost_ended", attempt=attempt_id, carrier_call=carrier_call_id)
+            self._log.warning("call.stray_ended", attempt=attempt_id, carrier_call=carrier_call_id)
             with self._database.write() as session:
-                attempt = lock_attempt(session, attempt_id)
-                if attempt is not None:
-                    attempt.cancel_sent_at = now
-                    attempt.cancel_reason = "ghost"
+                end_stray(session, carrier_call_id, now)
+
+    def _is_ours(self, session: Session, attempt: Attempt, now: datetime) -> bool:
+        """Whether the configured account can know this call at all: another account's silence proves nothing."""
+        if attempt.account in (None, self._carrier.account):
+            resolve(session, f"account:{attempt.id}", now)
+            return True
+        detail = (
+            f"attempt {attempt.id[:8]} was dialled through account {attempt.account}, and {self._carrier.account} is configured: "
+            f"set the first one back, or look it up there and use `orch call resolve {attempt.scheduled_call_id[:8]}`"
+        )
+        report(session, f"account:{attempt.id}", "account", detail, now)
+        return False
 
     def _orphaned(self, session: Session, attempt: Attempt, now: datetime) -> None:
         """Its request has no owner any more: whether it was sent, nobody can say."""

@@ -66,6 +66,7 @@ class PlainDriver:
         Returns when the claimed engagements have been stepped, or after PATIENCE with the rest still under way.
         """
         now = max(now, self._clock.now())
+        self._work.watch.end_strays(now)
         with self._held_lock:
             free = self._threads - len(self._held)
         claims = self._ledger.claim_due(ENGAGEMENT_QUEUE, now, free) if free > 0 and not self._stop.is_set() else []

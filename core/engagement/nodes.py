@@ -6,7 +6,7 @@ again after a crash. They know nothing of what drives them.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -31,7 +31,7 @@ from core.storage.control import lock_control
 from core.storage.database import Database, Session
 from core.storage.numbers import is_suppressed
 from core.storage.problems import report
-from core.storage.runs import Claim, SignalView, add_event, end, fenced, move, take_signals, wait
+from core.storage.runs import Claim, add_event, end, fenced, move, take_signals, wait
 from core.storage.tables import Attempt, Run, ScheduledCall
 
 # A call that our account or set-up prevents is tried again this much later, without using up a retry.
@@ -104,7 +104,7 @@ def await_webhook(work: Engagement, claim: Claim) -> Step:
     with work.database.write() as session:
         now = work.clock.now()
         run = fenced(session, claim)
-        signals = take_signals(session, run, now)
+        take_signals(session, run, now)
         attempt = latest_attempt(session, claim.subject_id)
         if attempt is None:
             # The transaction that would have made it was rolled back: nothing was dialled.
@@ -118,7 +118,6 @@ def await_webhook(work: Engagement, claim: Claim) -> Step:
             _unresolved(session, run, call_of(session, claim.subject_id), attempt, now)
             return LetGo()
         attempt_id = attempt.id
-    _end_ghosts(work, signals, now)
     if settled:
         return Goto("check_retry")
     try:
@@ -318,7 +317,7 @@ def _wait_for_permission(work: Engagement, claim: Claim, blocked: Blocked) -> St
     with work.database.write() as session:
         now = work.clock.now()
         run = fenced(session, claim)
-        signals = take_signals(session, run, now)
+        take_signals(session, run, now)
         call = call_of(session, claim.subject_id)
         wake_at = blocked.wake_at
         resumed = blocked.rule == "kill_switch" and lock_control(session).paused_at is None
@@ -336,7 +335,6 @@ def _wait_for_permission(work: Engagement, claim: Claim, blocked: Blocked) -> St
             set_state(call, CallState.PENDING, blocked.detail, now)
         wait(session, run, position="initiate_call", waiting_for=f"permission:{blocked.rule}", wake_at=wake_at, now=now)
         _log.info("call.blocked", call=call.id, rule=blocked.rule, detail=blocked.detail, wake_at=wake_at.isoformat() if wake_at else None)
-    _end_ghosts(work, signals, now)
     return LetGo()
 
 
@@ -364,8 +362,3 @@ def _finish(work: Engagement, session: Session, run: Run, call: ScheduledCall, s
     end(run, RunState.CANCELLED if state is CallState.CANCELLED else RunState.COMPLETED, now)
     add_event(work.database, session, run.id, "closed", {"state": state, "reason": reason}, now)
     _log.info("call.closed", call=call.id, state=state, reason=reason, retries=call.retry_count)
-
-
-def _end_ghosts(work: Engagement, signals: Sequence[SignalView], now: datetime) -> None:
-    if any(signal.kind == "ghost" for signal in signals):
-        work.watch.end_ghosts(now)

@@ -6,16 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import and_, func, or_, select
+from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.domain.calls import FINAL_CALL_STATES, OPEN_ATTEMPT_STATUSES, AttemptStatus
 from core.domain.compliance import VerdictResult
 from core.storage.control import lock_control
-from core.storage.database import Database, new_id
+from core.storage.database import Database, insert_or_ignore, new_id
 from core.storage.numbers import lock_number
-from core.storage.runs import Owner
-from core.storage.tables import Attempt, CallWindow, Contact, Conversation, DialControl, Number, Run, ScheduledCall, Verdict
+from core.storage.runs import TOPIC, Owner
+from core.storage.tables import Attempt, CallWindow, Contact, Conversation, DialControl, Number, Run, ScheduledCall, StrayCall, Verdict
+from core.storage.wakeup import raise_topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,11 @@ def lock_dial(session: Session, call_id: str, now: datetime) -> DialRows:
     contact = session.get_one(Contact, call.contact_id)
     control = lock_control(session)
     number = lock_number(session, contact.phone)
+    return dial_rows(session, call, contact, control, number, now)
+
+
+def dial_rows(session: Session, call: ScheduledCall, contact: Contact, control: DialControl, number: Number, now: datetime) -> DialRows:
+    """What else the verdicts need, read for the rows given."""
     recent = session.scalars(
         select(Attempt.created_at)
         .where(
@@ -51,7 +57,7 @@ def lock_dial(session: Session, call_id: str, now: datetime) -> DialRows:
     ).all()
     open_attempt = session.scalars(select(Attempt).where(Attempt.phone == contact.phone, Attempt.status.in_(OPEN_ATTEMPT_STATUSES))).first()
     open_calls = count_open(session)
-    last = session.scalar(select(func.max(Attempt.ordinal)).where(Attempt.scheduled_call_id == call_id)) or 0
+    last = session.scalar(select(func.max(Attempt.ordinal)).where(Attempt.scheduled_call_id == call.id)) or 0
     window = session.get(CallWindow, call.window_id) if call.window_id is not None else None
     return DialRows(call, contact, window, control, number, tuple(recent), open_attempt, open_calls, last + 1)
 
@@ -79,6 +85,7 @@ def begin_attempt(
     owner: Owner,
     *,
     carrier: str,
+    account: str,
     mode: str,
     now: datetime,
     send_before: datetime,
@@ -93,6 +100,7 @@ def begin_attempt(
         phone=rows.contact.phone,
         ordinal=rows.ordinal,
         carrier=carrier,
+        account=account,
         mode=mode,
         status=AttemptStatus.DIALING,
         owner_boot=f"{owner.host}|{owner.boot_id}",
@@ -184,15 +192,26 @@ def known_carrier_ids(database: Database, phone: str) -> frozenset[str]:
         return frozenset(row for row in rows if row is not None)
 
 
-def ghosts(database: Database, reason: str) -> list[tuple[str, str]]:
-    """Attempt and carrier call id of attempts settled for `reason`, which have shown up since and were not ended yet."""
+def add_stray(session: Session, attempt: Attempt, carrier_call_id: str, *, over: bool, now: datetime) -> None:
+    """A carrier's call that must not go on: kept until it has been hung up. `over`: the carrier says that it has ended."""
+    insert_or_ignore(session, StrayCall, {"carrier_call_id": carrier_call_id, "attempt_id": attempt.id, "found_at": now})
+    if over:
+        end_stray(session, carrier_call_id, now)
+    raise_topic(session, TOPIC)
+
+
+def end_stray(session: Session, carrier_call_id: str, now: datetime) -> None:
+    session.execute(
+        update(StrayCall).where(StrayCall.carrier_call_id == carrier_call_id, StrayCall.ended_at.is_(None)).values(ended_at=now)
+    )
+
+
+def strays(database: Database, account: str) -> list[tuple[str, str]]:
+    """Attempt and carrier call id of every stray call of this carrier account that has not ended."""
     with database.read() as session:
         rows = session.execute(
-            select(Attempt.id, Attempt.carrier_call_id).where(
-                Attempt.status == AttemptStatus.ENDED,
-                Attempt.reason == reason,
-                Attempt.carrier_call_id.is_not(None),
-                Attempt.cancel_sent_at.is_(None),
-            )
+            select(StrayCall.attempt_id, StrayCall.carrier_call_id)
+            .join(Attempt, Attempt.id == StrayCall.attempt_id)
+            .where(StrayCall.ended_at.is_(None), or_(Attempt.account.is_(None), Attempt.account == account))
         ).all()
-    return [(attempt_id, carrier_call_id) for attempt_id, carrier_call_id in rows if carrier_call_id is not None]
+    return [(attempt_id, carrier_call_id) for attempt_id, carrier_call_id in rows]

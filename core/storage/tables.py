@@ -157,6 +157,8 @@ class Attempt(Base):
     phone: Mapped[str] = mapped_column(String(20))
     ordinal: Mapped[int] = mapped_column(Integer)
     carrier: Mapped[str] = mapped_column(String(20))
+    # Whose calls its listing shows. Null: dialled by a version that did not say.
+    account: Mapped[str | None] = mapped_column(String(64))
     mode: Mapped[str] = mapped_column(String(10))  # enhanced or standard
     status: Mapped[str] = mapped_column(String(20))
     outcome: Mapped[str | None] = mapped_column(String(20))
@@ -196,6 +198,19 @@ class Attempt(Base):
         Index("ix_attempts_phone_created_at", "phone", "created_at"),
         Index("ix_attempts_status", "status"),
     )
+
+
+class StrayCall(Base):
+    """A carrier's call that belongs to no attempt any more: one too many, or shown up after its attempt was dialled again."""
+
+    __tablename__ = "stray_calls"
+    carrier_call_id: Mapped[str] = mapped_column(String(64), primary_key=True)
+    attempt_id: Mapped[str] = mapped_column(ForeignKey("attempts.id"))
+    found_at: Mapped[datetime]
+    # Hung up by us, or reported as over.
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (Index("ix_stray_calls_ended_at", "ended_at"),)
 
 
 class Run(Base):
@@ -346,8 +361,24 @@ class Recording(Base):
     sealed_at: Mapped[datetime | None]  # null: the media server died before it could close the file
     seconds: Mapped[float | None] = mapped_column(Float)
     size_bytes: Mapped[int | None] = mapped_column(BigInteger)
+    missing_seconds: Mapped[float | None] = mapped_column(Float)  # sound that the disk did not take; null or 0: none
 
     __table_args__ = (UniqueConstraint("attempt_id", "epoch"),)
+
+
+class InboundCall(Base):
+    """Somebody rang us. `phone` is null when the number was withheld; `attempt_id` is the call that is being rung back."""
+
+    __tablename__ = "inbound_calls"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    carrier_call_id: Mapped[str] = mapped_column(String(64), unique=True)
+    phone: Mapped[str | None] = mapped_column(String(20), index=True)
+    contact_id: Mapped[str | None] = mapped_column(ForeignKey("contacts.id"), index=True)
+    attempt_id: Mapped[str | None] = mapped_column(ForeignKey("attempts.id"))
+    received_at: Mapped[datetime] = mapped_column(index=True)
+    answered_at: Mapped[datetime | None]
+    opted_out_at: Mapped[datetime | None]
+    ended_at: Mapped[datetime | None]
 
 
 class Job(Base):
@@ -410,3 +441,4 @@ class Problem(Base):
     last_at: Mapped[datetime]
     count: Mapped[int] = mapped_column(Integer, default=1)
     resolved_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]  # not shown from then on, unless it is reported again

@@ -100,6 +100,7 @@ class Carrier(Protocol):
     """Raises ProviderError from every method but `dial`, which answers with a DialResult instead."""
 
     name: str
+    account: str  # whose calls this carrier lists and ends
 
     def dial(self, request: DialRequest, *, deadline_seconds: float) -> DialResult: ...
 

@@ -44,7 +44,7 @@ class TwilioCarrier:
         timeout_seconds: float = 15.0,
         page_size: int = PAGE_SIZE,
     ) -> None:
-        self._account_sid = account_sid
+        self.account = account_sid
         self._auth_token = auth_token
         self._from_number = from_number
         self._base_url = base_url
@@ -138,14 +138,14 @@ class TwilioCarrier:
 
     def _calls(self, deadline_seconds: float) -> tuple[CallList, OneRequest]:
         transport = OneRequest(deadline_seconds)
-        client = Client(self._account_sid, self._auth_token, http_client=transport, environment=_NO_ENVIRONMENT)
+        client = Client(self.account, self._auth_token, http_client=transport, environment=_NO_ENVIRONMENT)
         if self._base_url is not None:
             client.api.base_url = self._base_url
         return client.calls, transport
 
     def _placed(self, call: CallInstance, answer: Response | None) -> DialResult:
         carrier_now = _carrier_now(answer)
-        if not isinstance(call.sid, str) or not _CALL_SID.fullmatch(call.sid) or call.account_sid != self._account_sid:
+        if not isinstance(call.sid, str) or not _CALL_SID.fullmatch(call.sid) or call.account_sid != self.account:
             return Unknown("Twilio accepted the request, but its answer names no call of ours", carrier_now)
         # From here on the call exists: nothing odd in the rest of the answer may hide that.
         try:
@@ -170,7 +170,7 @@ class TwilioCarrier:
 
     def _record(self, call: CallInstance) -> CarrierCall:
         """Raises ValueError for a record that does not say which call it is, of which account, or where it stands."""
-        if not isinstance(call.sid, str) or not call.sid.startswith("CA") or call.account_sid != self._account_sid:
+        if not isinstance(call.sid, str) or not call.sid.startswith("CA") or call.account_sid != self.account:
             raise ValueError("a record without a call of this account")
         seconds = _seconds(call.duration)
         return CarrierCall(

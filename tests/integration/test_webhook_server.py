@@ -95,6 +95,7 @@ def make_world(database: Database, tmp_path: Path, mode: str, *, draining: bool 
             run,
             Owner.this_process(),
             carrier="simulator",
+            account="AC-ledger",
             mode=mode,
             now=now,
             send_before=now + timedelta(seconds=10),

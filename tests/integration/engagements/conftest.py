@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from core.calls.dialler import Dialler, DialRules
+from core.calls.dialler import Dialler
+from core.calls.facts import DialRules
 from core.calls.settlement import Applied, Settlement, StatusReport
 from core.calls.watch import Watch
 from core.domain.calls import CallState, Origin
@@ -76,6 +77,7 @@ class LedgerCarrier:
     """Remembers each request, and knows the calls it has placed. `on_dial` may look, raise, or answer otherwise."""
 
     name = "ledger"
+    account = "AC-ledger"
 
     def __init__(self, clock: ManualClock) -> None:
         self._clock = clock
@@ -107,8 +109,8 @@ class LedgerCarrier:
     def hang_up(self, carrier_call_id: str) -> None:
         self._check()
         self.hung_up.append(carrier_call_id)
-        call = self.calls[carrier_call_id]
-        if not call.status.is_final:
+        call = self.calls.get(carrier_call_id)
+        if call is not None and not call.status.is_final:
             live = call.status is CarrierStatus.IN_PROGRESS
             self.calls[carrier_call_id] = replace(call, status=CarrierStatus.COMPLETED if live else CarrierStatus.CANCELED)
 

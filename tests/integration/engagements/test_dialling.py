@@ -284,7 +284,16 @@ def test_the_database_itself_refuses_a_second_open_attempt(bench) -> None:
             run = session.query(Run).filter_by(subject_id=call).one()
             until = bench.noon + timedelta(hours=1)
             begin_attempt(
-                session, rows, run, bench.owner, carrier="x", mode="enhanced", now=bench.noon, send_before=bench.noon, dial_until=until
+                session,
+                rows,
+                run,
+                bench.owner,
+                carrier="x",
+                account="x",
+                mode="enhanced",
+                now=bench.noon,
+                send_before=bench.noon,
+                dial_until=until,
             )
 
     begin(one)
