@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import complete_plan
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app = typer.Typer(no_args_is_help=True, help="Conversation plans.")
@@ -18,7 +20,11 @@ def register(root: typer.Typer) -> None:
 
 @app.command("list")
 def list_(json: JsonFlag = False) -> None:
-    """List the plans."""
+    """List the plans.
+
+    orch plan list
+    orch plan list --json | jq '.[].name'
+    """
     from cli.show import table
     from core.bootstrap import plan_library
     from core.settings import load_settings
@@ -33,8 +39,11 @@ def list_(json: JsonFlag = False) -> None:
 
 
 @app.command()
-def show(plan: str, json: JsonFlag = False) -> None:
-    """Show what a plan says and asks."""
+def show(plan: Annotated[str, typer.Argument(help="Name of the plan.", autocompletion=complete_plan)], json: JsonFlag = False) -> None:
+    """Show what a plan says and asks.
+
+    orch plan show daily-reflection
+    """
     from cli.show import emit
     from core.bootstrap import plan_library
     from core.settings import load_settings
@@ -51,7 +60,11 @@ def check(
     files: Annotated[list[Path] | None, typer.Argument(help="Plan files; default: all of the plans folder.")] = None,
     json: JsonFlag = False,
 ) -> None:
-    """Check plan files. Every faulty file is named, with the line."""
+    """Check plan files. Every faulty file is named, with the line.
+
+    orch plan check
+    orch plan check new-plan.yaml
+    """
     from cli.render import print_json
     from core.bootstrap import plan_library
     from core.errors import OrchError

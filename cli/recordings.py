@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import complete_call
+
 app = typer.Typer(no_args_is_help=True, help="Recorded calls.")
 
 
@@ -16,7 +18,7 @@ def register(root: typer.Typer) -> None:
 
 @app.command()
 def export(
-    call: Annotated[str, typer.Argument(help="Id of the call or of an attempt.")],
+    call: Annotated[str, typer.Argument(help="Id of the call or of an attempt.", autocompletion=complete_call)],
     file: Annotated[Path, typer.Argument(help="Where the WAV file goes.")],
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:

@@ -10,7 +10,10 @@ def register(root: typer.Typer) -> None:
 
 
 def init() -> None:
-    """Create what is missing: folders, keys, the database. Existing keys are never replaced."""
+    """Create what is missing: folders, keys, the database. Existing keys are never replaced.
+
+    orch init
+    """
     from core.bootstrap import initialise
     from core.settings import load_settings
 

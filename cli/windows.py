@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from cli.completion import complete_contact, complete_plan
+
 JsonFlag = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 app = typer.Typer(no_args_is_help=True, help="When contacts may be called.")
@@ -17,12 +19,12 @@ def register(root: typer.Typer) -> None:
 
 @app.command()
 def add(
-    contact: Annotated[str, typer.Argument(help="Id, number or name.")],
+    contact: Annotated[str, typer.Argument(help="Id, number or name.", autocompletion=complete_contact)],
     start: Annotated[str, typer.Option(help="Local start, HH:MM.")],
     end: Annotated[str, typer.Option(help="Local end, HH:MM. Earlier than the start: the window crosses midnight.")],
     days: Annotated[str | None, typer.Option(help="Recurring: mon,wed or mon-fri or daily.")] = None,
     date: Annotated[str | None, typer.Option(help="One-off: YYYY-MM-DD.")] = None,
-    plan: Annotated[str | None, typer.Option(help="Plan of the calls of this window.")] = None,
+    plan: Annotated[str | None, typer.Option(help="Plan of the calls of this window.", autocompletion=complete_plan)] = None,
     json: JsonFlag = False,
 ) -> None:
     """Add a call window, in the contact's own time.
@@ -46,8 +48,15 @@ def add(
 
 
 @app.command("list")
-def list_(contact: Annotated[str | None, typer.Argument(help="Only this contact's.")] = None, json: JsonFlag = False) -> None:
-    """List call windows."""
+def list_(
+    contact: Annotated[str | None, typer.Argument(help="Only this contact's.", autocompletion=complete_contact)] = None,
+    json: JsonFlag = False,
+) -> None:
+    """List call windows.
+
+    orch window list
+    orch window list Ada
+    """
     from cli.session import open_session
     from cli.show import local, table
 
@@ -69,7 +78,10 @@ def list_(contact: Annotated[str | None, typer.Argument(help="Only this contact'
 
 @app.command()
 def remove(window: Annotated[str, typer.Argument(help="Id of the window.")], json: JsonFlag = False) -> None:
-    """Remove a call window. A call it has opened already goes on."""
+    """Remove a call window. A call it has opened already goes on.
+
+    orch window remove 3f2a91c0
+    """
     from cli.session import open_session
     from cli.show import emit
 

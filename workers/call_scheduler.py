@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from dataclasses import asdict
 from datetime import datetime
 
 from core import bootstrap
+from core.storage.attempts import unanswered_attempt_ids
 from core.storage.control import ControlStore
 from core.storage.problems import ProblemStore
 from core.storage.runs import TOPIC
 from workers.runtime import JobReport, JobSpec, Runtime, run_worker
 
 NAME = "call-scheduler"
+DRAIN_LOOK_SECONDS = 0.5
 
 
 async def start(runtime: Runtime) -> None:
@@ -24,7 +27,7 @@ async def start(runtime: Runtime) -> None:
 
     def look() -> None:
         pause = control.paused()
-        found: dict[str, object] = {"problems": [f"{problem.kind}: {problem.detail}" for problem in problems.open()]}
+        found: dict[str, object] = {"problems": [f"{problem.kind}: {problem.detail}" for problem in problems.open(runtime.clock.now())]}
         if pause is not None:
             found["paused"] = pause.reason
         shown.clear()
@@ -41,13 +44,36 @@ async def start(runtime: Runtime) -> None:
         report = parts.watch.tick(now)
         return JobReport(changed=bool(report.settled or report.adopted or report.absent or report.errors), summary=asdict(report))
 
+    # Until the last watch has counted them, there may be some.
+    ringing = 1
+
+    async def watch_the_last() -> None:
+        """What rings when we are told to stop may still be answered, and must still be ended in time."""
+        nonlocal ringing
+        await runtime.draining.wait()
+        parts.driver.drain()
+        while True:
+            try:
+                await asyncio.to_thread(parts.driver.step_due, runtime.clock.now())
+                ringing = len(await asyncio.to_thread(unanswered_attempt_ids, runtime.db))
+            except Exception:
+                # The drain has its deadline; until then the database may come back.
+                runtime.log.exception("calls.last_watch_failed")
+            await asyncio.sleep(DRAIN_LOOK_SECONDS)
+
     async def stop() -> None:
+        last_watch.cancel()
+        stopped = await asyncio.to_thread(parts.watch.stop_unanswered, "stopping", runtime.clock.now())
+        if stopped:
+            runtime.log.warning("calls.stopped_ringing", count=stopped)
         parts.driver.close()
+
+    last_watch = asyncio.create_task(watch_the_last())
 
     runtime.add_job(JobSpec("call_dispatch", runtime.settings.jobs.call_dispatch, step, topics=(TOPIC,)))
     runtime.add_job(JobSpec("call_orchestrator", runtime.settings.jobs.call_orchestrator, step))
     runtime.add_job(JobSpec("call_reconciliation", runtime.settings.jobs.call_reconciliation, call_reconciliation))
-    runtime.in_flight = lambda: parts.driver.in_flight
+    runtime.in_flight = lambda: parts.driver.in_flight + (ringing if runtime.draining.is_set() else 0)
     runtime.status_extra = lambda: dict(shown)
     runtime.on_stop(stop)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from threading import Lock
 
 from core.calls.facts import DialRules, dial_facts, has_lost_its_place
+from core.calls.reach import FRESH, TRY_AGAIN, PublicUrl
 from core.calls.settlement import Settlement, report_double
 from core.clock import Clock
 from core.domain.calls import AttemptStatus, CallState
@@ -14,7 +16,7 @@ from core.domain.outcomes import Outcome
 from core.logs import get_logger, mask_phone
 from core.storage.attempts import DialRows, begin_attempt, lock_attempt, lock_dial, store_verdicts
 from core.storage.calls import set_state
-from core.storage.control import ControlStore
+from core.storage.control import ControlStore, note_queue
 from core.storage.database import Database
 from core.storage.problems import report
 from core.storage.runs import Claim, Owner, fenced, move
@@ -62,6 +64,7 @@ class Dialler:
         settlement: Settlement,
         owner: Owner,
         clock: Clock,
+        public: PublicUrl,
     ) -> None:
         self._database = database
         self._carrier = carrier
@@ -69,11 +72,14 @@ class Dialler:
         self._settlement = settlement
         self._owner = owner
         self._clock = clock
+        self._public = public
+        self._trying = Lock()
         self._control = ControlStore(database)
         self._log = get_logger()
 
     def decide(self, claim: Claim) -> Decision:
         """Verdicts and intent in one transaction. Raises FenceLost when the run is somebody else's by now."""
+        self._try_public_url()
         with self._database.write() as session:
             # The clock is read with the lock held: waiting for it may have taken seconds.
             now = self._clock.now()
@@ -120,6 +126,18 @@ class Dialler:
                 boot_deadline=self._clock.boot_seconds() + SEND_WITHIN.total_seconds(),
                 dial_until=until,
             )
+
+    def _try_public_url(self) -> None:
+        """A network request, so before the transaction; its answer is judged inside it, with all the rest."""
+        with self._trying:
+            now = self._clock.now()
+            last = self._control.reach()
+            if last is not None and now - last[0] < (FRESH if last[1] is None else TRY_AGAIN):
+                return
+            problem = self._public.problem()
+            if problem is not None:
+                self._log.error("public_url.unreachable", problem=problem)
+            self._control.record_reach(problem, self._clock.now())
 
     def send(self, intent: Intent) -> None:
         """The one request. Whatever happens, the attempt's row tells afterwards what is known."""
@@ -171,6 +189,7 @@ class Dialler:
             attempt = lock_attempt(session, intent.attempt_id)
             assert attempt is not None
             attempt.request_ended_at = now
+            note_queue(session, placed.queue_seconds, now)
             if attempt.carrier_call_id is None:
                 attempt.carrier_call_id = placed.carrier_call_id
             elif attempt.carrier_call_id != placed.carrier_call_id:

@@ -65,6 +65,7 @@ def dial_facts(rows: DialRows, rules: DialRules, now: datetime) -> DialFacts:
         carrier_is_real=rules.carrier_is_real,
         carrier_name=rules.carrier,
         contact_active=rows.contact.active,
+        contact_paused=(rows.contact.paused_reason or "") if rows.contact.paused_at is not None else None,
         contact_simulated=rows.contact.simulated,
         call_simulated=call.simulated,
         phone=rows.contact.phone,
@@ -74,13 +75,17 @@ def dial_facts(rows: DialRows, rules: DialRules, now: datetime) -> DialFacts:
         occurrence=occurrence,
         permitted=rules.permitted,
         ring_seconds=rules.ring_seconds,
-        expected_queue_seconds=0.0,
+        expected_queue_seconds=_expected_queue(rows, now),
         attempts_24h=tuple(at for at in rows.attempts_7d if at > day_ago),
         attempts_7d=rows.attempts_7d,
         per_day=rules.per_day,
         per_week=rules.per_week,
         min_gap=rules.min_gap,
         open_attempt=rows.open_attempt.status if rows.open_attempt is not None else None,
+        unsaved_since=rows.unsaved_since,
+        public_url_problem=_public_url_problem(rows),
+        failed_requests=rows.failed_requests,
+        request_under_way=rows.request_under_way,
         clock_skew_seconds=rows.control.clock_skew_seconds,
         open_calls=rows.open_calls,
         max_concurrent=rules.max_concurrent,
@@ -92,6 +97,20 @@ def dial_facts(rows: DialRows, rules: DialRules, now: datetime) -> DialFacts:
 def has_lost_its_place(rows: DialRows, rules: DialRules, now: datetime) -> bool:
     """The call's place in the queue of dials went by during a pause or a stall: it gets a new one."""
     return rows.call.slot_at is not None and not _holds_its_place(rows, rules, now) and _is_too_early(rows, rules, now)
+
+
+def _public_url_problem(rows: DialRows) -> str | None:
+    if rows.control.public_url_checked_at is None:
+        return "it was never tried"
+    return rows.control.public_url_problem
+
+
+def _expected_queue(rows: DialRows, now: datetime) -> float:
+    """The carrier's queue as it was when it last took a call, less the time in which it got shorter."""
+    seconds, seen_at = rows.control.carrier_queue_seconds, rows.control.carrier_queue_at
+    if seconds is None or seen_at is None:
+        return 0.0
+    return max(0.0, seconds - max(0.0, (now - seen_at).total_seconds()))
 
 
 def _place(rows: DialRows, rules: DialRules, now: datetime) -> datetime | None:

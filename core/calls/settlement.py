@@ -24,9 +24,9 @@ from core.storage.calls import set_state
 from core.storage.conversations import ConversationStore
 from core.storage.database import Database, Session
 from core.storage.journal import JournalStore
-from core.storage.problems import report, resolve
+from core.storage.problems import report, report_unknown_call, resolve
 from core.storage.runs import add_signal, revive, wake_run
-from core.storage.tables import Attempt
+from core.storage.tables import Attempt, Conversation
 from core.telephony.base import CarrierStatus
 
 # A media server commits turns in batches; the call's last words may be this far behind the carrier's final status.
@@ -96,7 +96,7 @@ class Settlement:
         with self._database.write() as session:
             attempt = lock_attempt(session, said.attempt_id)
             if attempt is None:
-                report(session, f"webhook:{said.carrier_call_id}", "webhook", f"a {said.status} report for a call nobody here placed", now)
+                report_unknown_call(session, said.carrier_call_id, now)
                 return Applied.UNKNOWN_ATTEMPT
             if attempt.carrier_call_id not in (None, said.carrier_call_id):
                 report_double(session, attempt, said.carrier_call_id, over=said.status.is_final, now=now)
@@ -114,7 +114,7 @@ class Settlement:
             if not new:
                 return Applied.DUPLICATE
             attempt.carrier_call_id = said.carrier_call_id
-            if attempt.settled_at is not None and attempt.reason == ABSENT:
+            if attempt.settled_at is not None and _was_wrong(attempt, over=said.status.is_final):
                 self._reopen(session, attempt, now, over=said.status.is_final)
             if attempt.outcome is None:
                 self._revive(session, attempt, now)
@@ -149,14 +149,31 @@ class Settlement:
         conversation = conversation_of(session, attempt.id)
         if conversation is not None and conversation.ended_by is None and now < attempt.ended_at + _patience(attempt):
             return False
-        state = ConversationState.from_json(self._conversations.state_in(conversation)) if conversation is not None else None
-        turns = self._conversations.turns_in(session, conversation.id) if conversation is not None else []
-        spoken = sum(1 for turn in turns if turn.said)
         if conversation is not None and conversation.ended_by is None:
-            # A media server that lives says who ended the call. In standard mode nobody does, and only the contact could.
-            conversation.ended_by = "hung_up" if attempt.stream_epoch == 0 else "dropped"
-            conversation.ended_at = attempt.ended_at
-            conversation.state = "abandoned"
+            _abandon(conversation, attempt, attempt.ended_at)
+        outcome, reason = self._evaluate(session, attempt, conversation, now)
+        self.close_attempt(session, attempt, outcome, reason, now)
+        return True
+
+    def amend(self, session: Session, attempt: Attempt, now: datetime) -> bool:
+        """Words that came after the settlement: the journal gets them. True: they make it another outcome."""
+        conversation = conversation_of(session, attempt.id)
+        if attempt.outcome is None or conversation is None:
+            return False
+        if attempt.resolved_by is not None or attempt.carrier_status is None:
+            self._write_journal(session, conversation, Outcome(attempt.outcome), now)
+            return False
+        outcome, reason = self._evaluate(session, attempt, conversation, now)
+        self._log.info("call.words_came_late", call=attempt.scheduled_call_id, attempt=attempt.id, before=attempt.outcome, outcome=outcome)
+        changed = outcome != attempt.outcome
+        attempt.outcome = outcome
+        attempt.reason = reason
+        return changed
+
+    def _evaluate(self, session: Session, attempt: Attempt, conversation: Conversation | None, now: datetime) -> tuple[Outcome, str]:
+        """The outcome and its reason, from what SQL holds of the conversation; its journal entry is written."""
+        assert attempt.carrier_status is not None
+        turns = self._conversations.turns_in(session, conversation.id) if conversation is not None else []
         outcome, reason = outcome_of(
             final=attempt.carrier_status,
             # A conversation is proof enough: the note that our webhook answered may have died with its server.
@@ -164,29 +181,49 @@ class Settlement:
             answered_by=attempt.answered_by,
             conversation_state=conversation.state if conversation is not None else "none",
             ended_by=conversation.ended_by if conversation is not None else None,
-            turns=spoken,
+            turns=sum(1 for turn in turns if turn.said),
             sip_code=attempt.sip_code,
             cancelled_because=attempt.cancel_reason,
         )
-        if conversation is not None and state is not None and spoken and outcome is not Outcome.VOICEMAIL:
-            body = journal_body(self._asked(conversation.plan), state, turns)
-            self._journal.write_in(session, conversation, body, state.is_complete, now)
-        self.close_attempt(session, attempt, outcome, reason, now)
-        return True
+        if conversation is not None:
+            self._write_journal(session, conversation, outcome, now)
+        return outcome, reason
 
     def close_attempt(self, session: Session, attempt: Attempt, outcome: Outcome, reason: str, now: datetime) -> None:
         """The one settlement of an attempt; its run is woken."""
         if attempt.outcome is not None:
             return
+        self._record(session, attempt, outcome, reason, now)
+        self._revive(session, attempt, now)
+        wake_run(session, attempt.run_id, now)
+
+    def settle_by_hand(self, session: Session, attempt: Attempt, outcome: Outcome, reason: str, by: str, now: datetime) -> None:
+        """A person's word about an unknown attempt. Unlike the carrier's it wakes nothing: its call never dials again by itself."""
+        if attempt.outcome is not None:
+            return
+        conversation = conversation_of(session, attempt.id)
+        if conversation is not None:
+            if conversation.ended_by is None:
+                _abandon(conversation, attempt, now)
+            self._write_journal(session, conversation, outcome, now)
+        attempt.resolved_by = by
+        self._record(session, attempt, outcome, reason, now)
+
+    def _write_journal(self, session: Session, conversation: Conversation, outcome: Outcome, now: datetime) -> None:
+        turns = self._conversations.turns_in(session, conversation.id)
+        if outcome is Outcome.VOICEMAIL or not any(turn.said for turn in turns):
+            return
+        state = ConversationState.from_json(self._conversations.state_in(conversation))
+        self._journal.write_in(session, conversation, journal_body(self._asked(conversation.plan), state, turns), state.is_complete, now)
+
+    def _record(self, session: Session, attempt: Attempt, outcome: Outcome, reason: str, now: datetime) -> None:
         attempt.outcome = outcome
         attempt.reason = reason
         attempt.status = AttemptStatus.ENDED
         attempt.ended_at = attempt.ended_at or now
         attempt.settled_at = now
-        for kind in ("unknown", "account"):
+        for kind in ("unknown", "account", "stranger"):
             resolve(session, f"{kind}:{attempt.id}", now)
-        self._revive(session, attempt, now)
-        wake_run(session, attempt.run_id, now)
         self._log.info(
             "call.settled",
             call=attempt.scheduled_call_id,
@@ -205,14 +242,21 @@ class Settlement:
             return _LostPlan(plan, plan, ())
 
     def _reopen(self, session: Session, attempt: Attempt, now: datetime, *, over: bool) -> None:
-        """An attempt given up as absent shows up after all: it counts again, and the retry it led to does not happen."""
-        report(session, f"late:{attempt.id}", "late", f"attempt {attempt.id[:8]} was given up as never placed, and then reported", now)
+        """An attempt that was given up shows up after all: it counts again, and the retry it led to does not happen."""
+        report(
+            session,
+            f"late:{attempt.id}",
+            "late",
+            f"attempt {attempt.id[:8]} was settled as {attempt.outcome} without the carrier's word, and then reported",
+            now,
+        )
         if successor(session, attempt) is not None:
             # Its successor is under way, or over: this one cannot count again, so it is ended at the carrier.
             assert attempt.carrier_call_id is not None
             add_stray(session, attempt, attempt.carrier_call_id, over=over, now=now)
             return
         attempt.outcome = None
+        attempt.resolved_by = None
         attempt.settled_at = None
         attempt.ended_at = None
         attempt.reason = "showed up after it was given up"
@@ -228,6 +272,21 @@ class Settlement:
         set_state(call, CallState.DIALING, "heard of after it was given up", now)
         resolve(session, f"unresolved:{call.id}", now)
         self._log.warning("call.revived", call=call.id, attempt=attempt.id)
+
+
+def _was_wrong(attempt: Attempt, *, over: bool) -> bool:
+    """Whether a report shows that a settled attempt was settled wrongly: what was never placed was, or what was over goes on.
+
+    A person who said that the phone rang is only confirmed by a report that the call is `over`.
+    """
+    return attempt.reason == ABSENT or (attempt.resolved_by is not None and (not over or attempt.outcome == Outcome.FAILED))
+
+
+def _abandon(conversation: Conversation, attempt: Attempt, at: datetime | None) -> None:
+    # A media server that lives says who ended the call. In standard mode nobody does, and only the contact could.
+    conversation.ended_by = "hung_up" if attempt.stream_epoch == 0 else "dropped"
+    conversation.ended_at = at
+    conversation.state = "abandoned"
 
 
 def report_double(session: Session, attempt: Attempt, carrier_call_id: str, *, over: bool, now: datetime) -> None:

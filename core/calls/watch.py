@@ -12,7 +12,7 @@ from core.domain.outcomes import Outcome
 from core.domain.permitted import MAX_CLOCK_SKEW
 from core.errors import ProviderError
 from core.logs import get_logger, mask_phone
-from core.storage.attempts import end_stray, known_carrier_ids, lock_attempt, open_attempt_ids, owner_of, strays
+from core.storage.attempts import end_stray, known_carrier_ids, lock_attempt, open_attempt_ids, owner_of, strays, unanswered_attempt_ids
 from core.storage.control import ControlStore
 from core.storage.database import Database, Session
 from core.storage.problems import report, resolve
@@ -117,6 +117,17 @@ class Watch:
             carrier_call_id = attempt.carrier_call_id
         self._log.info("call.stopped", attempt=attempt_id, carrier_call=carrier_call_id, reason=reason)
         self._carrier.hang_up(carrier_call_id)
+
+    def stop_unanswered(self, reason: str, now: datetime) -> int:
+        """End every call that nobody has picked up. Returns how many the carrier was asked to end."""
+        stopped = 0
+        for attempt_id in unanswered_attempt_ids(self._database):
+            try:
+                self.stop(attempt_id, reason, now)
+                stopped += 1
+            except ProviderError as error:
+                self._log.warning("call.carrier_error", attempt=attempt_id, error=str(error))
+        return stopped
 
     def end_strays(self, now: datetime) -> None:
         """Hang up calls that belong to no attempt any more. One the carrier would not end now is asked for again."""

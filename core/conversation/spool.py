@@ -1,12 +1,14 @@
 """Turns on local disk, encrypted, before they are spoken: what a crash of the media server leaves behind to be replayed.
 
 One file a media stream: records of a four-byte length (big endian) and that many sealed bytes, each bound to its file
-and place. A record cut off by the crash is the last one; it was never spoken.
+and place. A record cut off by the crash is the last one; it was never spoken. A file stands until its stream is over and
+all of it is in SQL.
 """
 
 from __future__ import annotations
 
 import os
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,6 +21,7 @@ from core.errors import InvalidInput
 from core.storage.conversations import TurnRecord
 
 SUFFIX = ".turns"
+_ID_FILE = "spool.id"
 _LENGTH_BYTES = 4
 _MAX_RECORD = 16 * 1024 * 1024
 
@@ -50,7 +53,10 @@ class Entry:
 
 
 class SpoolFile:
-    """Appended to by one thread at a time. Data reaches the kernel before `append` returns; it survives our own death."""
+    """Appended to by one thread at a time. Data reaches the kernel before `append` returns; it survives our own death.
+
+    That somebody wants no more calls reaches the disk itself: it must survive the machine's.
+    """
 
     def __init__(self, folder: Path, head: SpoolHead, cipher: Cipher) -> None:
         self.path = folder / f"{head.attempt_id}-{head.epoch}{SUFFIX}"
@@ -65,6 +71,8 @@ class SpoolFile:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
             self._write(_head_to_json(self._head))
         self._write(_entry_to_json(entry))
+        if entry.opted_out:
+            os.fsync(self._descriptor)
 
     def _write(self, value: dict[str, Any]) -> None:
         assert self._descriptor is not None
@@ -88,6 +96,32 @@ class SpoolFile:
     def delete(self) -> None:
         self.close()
         self.path.unlink(missing_ok=True)
+
+
+def identify(folder: Path) -> str:
+    """The folder's own id, made with the folder: it moves with the disk, whatever machine that is in. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    name = folder / _ID_FILE
+    try:
+        return name.read_text().strip()
+    except FileNotFoundError:
+        fresh = name.with_suffix(".new")
+        fresh.write_text(uuid.uuid4().hex)
+        # Half an id must never be seen.
+        fresh.rename(name)
+        return name.read_text().strip()
+
+
+def pending(folder: Path) -> frozenset[str]:
+    """Attempts of which a spool file holds turns that may not be in SQL: calls under way, and what a dead server left behind.
+
+    Only names are read, so it is cheap; a folder that is not there holds none.
+    """
+    try:
+        names = [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return frozenset()
+    return frozenset(name.removesuffix(SUFFIX).rpartition("-")[0] for name in names if name.endswith(SUFFIX))
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -16,6 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+from core.clock import Clock
 from core.conversation import spool
 from core.conversation.spool import Cipher, Entry, SpoolFile, SpoolHead
 from core.errors import InvalidInput, NotFound
@@ -40,6 +41,12 @@ class TurnStore(Protocol):
     ) -> bool: ...
 
     def opt_out(self, attempt_id: str, source: str, now: datetime) -> None: ...
+
+    def stream_saved(self, attempt_id: str, epoch: int) -> None: ...
+
+    def spool_replayed(self, spool: str, now: datetime) -> None: ...
+
+    def spool_unusable(self, file: str, error: str, now: datetime) -> None: ...
 
 
 class CallLog:
@@ -99,8 +106,10 @@ class CallLog:
 class TurnLog:
     """One per process. `start` it before the first call, after `replay`."""
 
-    def __init__(self, folder: Path, cipher: Cipher, store: TurnStore) -> None:
+    def __init__(self, folder: Path, cipher: Cipher, store: TurnStore, clock: Clock) -> None:
         self._folder = folder
+        self._clock = clock
+        self.spool_id = spool.identify(folder)
         self._cipher = cipher
         self._store = store
         self._log = get_logger()
@@ -114,8 +123,10 @@ class TurnLog:
         """Bring what a dead process left behind into SQL. Blocks. Returns how many streams were replayed.
 
         A file that SQL will not take now stays for the next start; one that cannot be read is set aside under another name.
+        Until all are taken over, nobody who was in one of these calls is dialled again: they may have said not to.
         """
         replayed = 0
+        all_taken = True
         for path in spool.leftovers(self._folder):
             try:
                 content = spool.read(path, self._cipher)
@@ -124,12 +135,19 @@ class TurnLog:
                     replayed += 1
                 path.unlink(missing_ok=True)
             except (InvalidInput, NotFound) as error:
-                self._log.error("conversation.spool_unusable", file=path.name, error=str(error))
-                path.rename(path.with_suffix(KEPT_ASIDE))
+                self._set_aside(path, str(error))
             except Exception as error:  # noqa: BLE001
                 # The server must come up whatever the database says; the file waits.
+                all_taken = False
                 self._log.error("conversation.spool_not_replayed", file=path.name, error=f"{type(error).__name__}: {error}")
+        if all_taken:
+            self._attempt(lambda: self._store.spool_replayed(self.spool_id, self._clock.now()))
         return replayed
+
+    def _set_aside(self, path: Path, error: str) -> None:
+        kept = path.rename(path.with_suffix(KEPT_ASIDE))
+        self._log.error("conversation.spool_unusable", file=kept.name, error=error)
+        self._attempt(lambda: self._store.spool_unusable(kept.name, error, self._clock.now()))
 
     def _replay_one(self, head: SpoolHead, entries: list[Entry]) -> None:
         context = self._store.context(head.attempt_id)
@@ -141,7 +159,6 @@ class TurnLog:
             raise InvalidInput(f"attempt {head.attempt_id} has a newer stream than {head.epoch}")
 
     def start(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._thread = threading.Thread(target=self._run, name="turn-log", daemon=True)
         self._thread.start()
 
@@ -227,6 +244,10 @@ class TurnLog:
                 self._log.warning("conversation.superseded", attempt=call.head.attempt_id, epoch=call.head.epoch)
                 call.report_superseded()
         with call.lock:
+            last = call.closed and len(call.waiting) == len(entries)
+        if last and not self._saved(call.head):
+            return False
+        with call.lock:
             for _ in entries:
                 call.waiting.popleft()
             over = call.closed and not call.waiting
@@ -236,6 +257,14 @@ class TurnLog:
         elif over:
             call.file.delete()
         call.report_settled()
+        return True
+
+    def _saved(self, head: SpoolHead) -> bool:
+        try:
+            self._store.stream_saved(head.attempt_id, head.epoch)
+        except Exception as error:  # noqa: BLE001
+            self._log.error("conversation.save_failed", attempt=head.attempt_id, error=f"{type(error).__name__}: {error}")
+            return False
         return True
 
     def _commit(self, head: SpoolHead, conversation_id: str | None, entries: list[Entry]) -> tuple[str, bool]:

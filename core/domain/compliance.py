@@ -20,6 +20,7 @@ from core.domain.windows import Occurrence, zone_of
 from core.errors import InvalidInput
 
 __all__ = [
+    "CARRIER_FAILURES",
     "CLOSING_MARGIN",
     "MAX_CLOCK_SKEW",
     "RULES",
@@ -32,6 +33,11 @@ __all__ = [
     "window_possible",
 ]
 
+# So many dials in a row that the carrier did not take open its breaker, for so long.
+CARRIER_FAILURES = 3
+CARRIER_REST = timedelta(seconds=60)
+# Nothing tells when this changes: look again.
+_LOOK_AGAIN = timedelta(seconds=5)
 _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 
@@ -51,6 +57,7 @@ class DialFacts:
     carrier_name: str
     carrier_is_real: bool
     contact_active: bool
+    contact_paused: str | None = None  # why; an empty text is a pause without a reason
     contact_simulated: bool  # made under the simulator, as is the call below
     call_simulated: bool
     phone: str
@@ -68,7 +75,10 @@ class DialFacts:
     per_week: int
     min_gap: timedelta
     open_attempt: str | None  # status of an attempt at this number that is not over
-    public_url_ok: bool = True  # False: our public URL was tried from outside and did not answer
+    unsaved_since: datetime | None = None  # an earlier talk with this number began then, and not all its words are in SQL
+    public_url_problem: str | None  # why the carrier's webhooks would not reach us; None: they do
+    failed_requests: Sequence[datetime] = ()  # the newest dials, newest first, as long as the carrier took none of them
+    request_under_way: bool = False  # to the carrier, for any number
     clock_skew_seconds: float | None  # the carrier's clock minus ours; None: no answer of the carrier has been seen yet
     open_calls: int
     max_concurrent: int
@@ -76,7 +86,10 @@ class DialFacts:
     per_second: float | None = None  # only reported
 
     def __post_init__(self) -> None:
-        for instant in (self.now, self.last_attempt_at, self.next_slot_at, *self.attempts_24h, *self.attempts_7d):
+        for instant in (
+            *(self.now, self.last_attempt_at, self.next_slot_at, self.unsaved_since),
+            *(*self.attempts_24h, *self.attempts_7d, *self.failed_requests),
+        ):
             if instant is not None:
                 require_utc(instant, "instant of a dial's facts")
 
@@ -188,6 +201,9 @@ def _contact(facts: DialFacts) -> _Answer:
         inputs["country"] = country_of(facts.phone)
     except InvalidInput as error:
         return _Answer(False, str(error), inputs, final=True)
+    if facts.contact_paused is not None:
+        why = f": {facts.contact_paused}" if facts.contact_paused else ""
+        return _Answer(False, f"the contact is paused{why}", inputs | {"paused": True})
     return _Answer(True, f"active, with a number in {inputs['country']}", inputs)
 
 
@@ -291,10 +307,36 @@ def _open_attempt(facts: DialFacts) -> _Answer:
     return _Answer(True, "no attempt at this number is open", inputs)
 
 
+def _last_words(facts: DialFacts) -> _Answer:
+    """Whoever said "stop calling me" as the media server died has said it: only a replay of its spool can tell."""
+    since = facts.unsaved_since
+    if since is not None:
+        detail = (
+            f"what was said in the call of {_local(facts, since)} is not all in the database yet: the media-server that heard it must run"
+        )
+        return _Answer(False, detail, {"since": _stamp(since)}, facts.now + _LOOK_AGAIN)
+    return _Answer(True, "everything said at this number is in the database")
+
+
 def _public_url(facts: DialFacts) -> _Answer:
-    if not facts.public_url_ok:
-        return _Answer(False, "our public URL does not answer from outside (ORCH_PUBLIC_URL)")
-    return _Answer(True, "our public URL is not known to be unreachable")
+    if facts.public_url_problem is not None:
+        why = f"our public URL cannot be reached: {facts.public_url_problem} (ORCH_PUBLIC_URL)"
+        return _Answer(False, why, {"problem": facts.public_url_problem}, facts.now + _LOOK_AGAIN)
+    return _Answer(True, "our public URL answers")
+
+
+def _carrier_health(facts: DialFacts) -> _Answer:
+    """A breaker: a carrier that takes no call is asked once a minute, not once a call."""
+    inputs: dict[str, Any] = {"failed_requests": len(facts.failed_requests), "limit": CARRIER_FAILURES}
+    if len(facts.failed_requests) < CARRIER_FAILURES:
+        return _Answer(True, "the carrier takes calls", inputs)
+    again = facts.failed_requests[0] + CARRIER_REST
+    detail = f"the carrier took none of the last {len(facts.failed_requests)} calls"
+    if facts.now < again:
+        return _Answer(False, f"{detail}; it is tried again at {_utc(again, seconds=True)}", inputs, again)
+    if facts.request_under_way:
+        return _Answer(False, f"{detail}; one is being tried", inputs, facts.now + _LOOK_AGAIN)
+    return _Answer(True, f"{detail}; this one tries it again", inputs)
 
 
 def _carrier(facts: DialFacts) -> _Answer:
@@ -357,8 +399,10 @@ _RULES: tuple[tuple[str, Callable[[DialFacts], _Answer]], ...] = (
     ("caps_week", _caps_week),
     ("min_gap", _min_gap),
     ("open_attempt", _open_attempt),
+    ("last_words", _last_words),
     ("public_url", _public_url),
     ("carrier", _carrier),
+    ("carrier_health", _carrier_health),
     ("clock", _clock_skew),
     ("concurrency", _concurrency),
     ("rate", _rate),
@@ -370,8 +414,8 @@ def _stamp(instant: datetime) -> str:
     return instant.isoformat(timespec="seconds")
 
 
-def _utc(instant: datetime) -> str:
-    return f"{instant:%Y-%m-%d %H:%M} UTC"
+def _utc(instant: datetime, *, seconds: bool = False) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S} UTC" if seconds else f"{instant:%Y-%m-%d %H:%M} UTC"
 
 
 def _clock(zone: ZoneInfo, instant: datetime) -> str:

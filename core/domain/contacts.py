@@ -13,6 +13,7 @@ from core.errors import InvalidInput
 
 NAME_LIMIT = 100  # characters
 PRONUNCIATION_LIMIT = 200  # characters
+REMARK_LIMIT = 500  # characters
 
 # A person answers these. Toll-free and shared-cost numbers are companies'; premium-rate and "personal" (follow-me) numbers
 # bill whoever calls; pagers and voicemail access numbers have nobody to talk to.
@@ -33,6 +34,9 @@ _POSSIBILITIES = {
     ValidationResult.IS_POSSIBLE_LOCAL_ONLY: "without its area code",
     ValidationResult.INVALID_COUNTRY_CODE: "of no known country",
 }
+# 1.5551E+10, and 15551234567.0: numbers that a spreadsheet took for quantities. Half of the world writes decimals with a comma.
+_SPREADSHEET_NUMBER = re.compile(r"\+?\d+(?:[.,]\d+)?[eE]\+?\d+|\d{5,}[.,]0+")
+_ONLY_DIGITS = re.compile(r"[0-9][0-9 ().\u00a0\u2010\u2011-]{6,}")
 # Zero-width joiners are part of how Persian and Indic names are written.
 _JOINERS = "\u200c\u200d"
 
@@ -80,8 +84,25 @@ def clean_pronunciation(text: str | None) -> str | None:
     return _one_line(text, "pronunciation", PRONUNCIATION_LIMIT)
 
 
+def clean_remark(text: str | None, what: str) -> str | None:
+    """A person's remark as it is stored: one line; None or blank: none. `what` names it in the error. Raises InvalidInput."""
+    if text is None or not text.strip():
+        return None
+    return _one_line(text, what, REMARK_LIMIT)
+
+
 def _parse(text: str) -> PhoneNumber:
     text = text.strip()
+    if _SPREADSHEET_NUMBER.fullmatch(text):
+        raise InvalidInput(
+            "phone number was changed by a spreadsheet, and its last digits may be lost; "
+            "format the column as text, and enter it again with its + (E.164)"
+        )
+    if _ONLY_DIGITS.fullmatch(text):
+        raise InvalidInput(
+            "phone number must start with + and its country code (E.164), such as +12025550123; "
+            "a spreadsheet drops the + unless the column is formatted as text"
+        )
     if not text.startswith("+"):
         raise InvalidInput("phone number must start with + and its country code (E.164), such as +12025550123")
     # The parser would also turn letters into keypad digits and take extensions, neither of which is a number to dial.

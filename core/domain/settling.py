@@ -10,6 +10,8 @@ _NO_SUCH_NUMBER = frozenset({404, 410, 484, 604})
 # Somebody, or a service acting for them, said no: 603 decline (RFC 3261), 607 unwanted (RFC 8197), 608 rejected (RFC 8688).
 # Dialling again what was declined is how people come to be rung again and again.
 _DECLINED = frozenset({603, 607, 608})
+# Why orch itself may end a ringing call that the contact may be tried for again.
+_NOT_THEIR_WISH = {"pause": "dialling was paused", "contact_pause": "the contact was paused", "stopping": "orch was stopped"}
 _THEY_ENDED_IT = frozenset({"hung_up", "goodbye"})
 
 
@@ -30,15 +32,15 @@ def outcome_of(
     webhook was answered for this attempt. `answered_by` is the answering-machine verdict (human, machine_*, fax, unknown).
     `conversation_state` is none, in_progress, complete or abandoned; `ended_by` is the conversation's EndedBy
     (None: nobody ended it, the line just went). `turns` counts the turns in which the contact said or pressed something.
-    `cancelled_because` says why orch cancelled the call, if it did: dial_until or pause; anything else is a person's wish.
+    `cancelled_because` says why orch cancelled the call, if it did: dial_until, or one of `_NOT_THEIR_WISH`; anything else is a person's wish.
     """
     match final:
         case "completed":
             return _completed(voice_served, answered_by, conversation_state, ended_by, turns)
         case "canceled" if cancelled_because == "dial_until":
             return Outcome.NO_ANSWER, "rang until it had to stop"
-        case "canceled" if cancelled_because == "pause":
-            return Outcome.FAILED, "stopped while ringing: dialling was paused"
+        case "canceled" if cancelled_because in _NOT_THEIR_WISH:
+            return Outcome.FAILED, f"stopped while ringing: {_NOT_THEIR_WISH[cancelled_because]}"
         case "canceled":
             return Outcome.CANCELLED, "cancelled before it was answered"
         case "busy" | "no-answer" | "failed" if sip_code in _DECLINED:

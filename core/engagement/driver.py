@@ -45,6 +45,7 @@ class PlainDriver:
         self._held: dict[str, Claim] = {}
         self._held_lock = Lock()
         self._stop = Event()
+        self._position: str | None = None
         self._log = get_logger()
         self._renewer = Thread(target=self._renew, args=(renew_every,), name="leases", daemon=True)
         self._renewer.start()
@@ -52,6 +53,10 @@ class PlainDriver:
     @property
     def in_flight(self) -> int:
         return len(self._held)
+
+    def drain(self) -> None:
+        """Dial nobody from now on; what was dialled is still watched."""
+        self._position = "await_webhook"
 
     def recover(self, now: datetime) -> int:
         """Put back what dead processes held. Returns how many runs."""
@@ -69,7 +74,8 @@ class PlainDriver:
         self._work.watch.end_strays(now)
         with self._held_lock:
             free = self._threads - len(self._held)
-        claims = self._ledger.claim_due(ENGAGEMENT_QUEUE, now, free) if free > 0 and not self._stop.is_set() else []
+        wanted = free > 0 and not self._stop.is_set()
+        claims = self._ledger.claim_due(ENGAGEMENT_QUEUE, now, free, position=self._position) if wanted else []
         if claims:
             self._log.info("call.pending_found", count=len(claims))
             self._hold(claims)
@@ -88,7 +94,7 @@ class PlainDriver:
         """Carry one claim, then whatever else is due. Returns the number of steps that failed."""
         errors = int(not self._carry(claim))
         while not self._stop.is_set():
-            claims = self._ledger.claim_due(ENGAGEMENT_QUEUE, self._clock.now(), 1)
+            claims = self._ledger.claim_due(ENGAGEMENT_QUEUE, self._clock.now(), 1, position=self._position)
             if not claims:
                 break
             self._hold(claims)
@@ -104,11 +110,11 @@ class PlainDriver:
             self._step(claim)
             return True
         except FenceLost as error:
-            self._log.warning("run.fence_lost", run=claim.run_id, error=str(error))
+            self._log.warning("run.fence_lost", run=claim.run_id, call=claim.subject_id, error=str(error))
             return True
         except Exception as error:  # noqa: BLE001
             # One broken engagement must not stop the others; it keeps its place and is tried again.
-            self._log.exception("run.step_failed", run=claim.run_id, position=claim.position)
+            self._log.exception("run.step_failed", run=claim.run_id, call=claim.subject_id, position=claim.position)
             pause = min(LONGEST_WAIT, FIRST_WAIT * 2 ** min(claim.errors, 10))
             self._ledger.fail_step(claim, f"{type(error).__name__}: {error}", self._clock.now(), pause)
             return False
@@ -119,6 +125,9 @@ class PlainDriver:
     def _step(self, claim: Claim) -> None:
         position = claim.position
         for _ in range(MAX_STEPS):
+            if self._position is not None and position == "initiate_call":
+                self._ledger.give_back(claim, self._clock.now())
+                return
             step = NODES[position](self._work, claim)
             if not isinstance(step, Goto):
                 return

@@ -14,7 +14,7 @@ from core.calls.dialler import AlreadyDialled, Blocked, Dialler, Intent
 from core.calls.settlement import Settlement
 from core.calls.watch import Watch
 from core.clock import Clock
-from core.domain.calls import AttemptStatus, CallState
+from core.domain.calls import FINAL_CALL_STATES, AttemptStatus, CallState
 from core.domain.outcomes import Outcome
 from core.domain.permitted import PermittedHours
 from core.domain.retries import Close, RetryAt, RetryPolicy, decide, outcomes_to_retry
@@ -25,13 +25,13 @@ from core.logs import get_logger
 from core.plans.library import PlanLibrary
 from core.plans.model import Plan
 from core.settings import RETRY_UNITS
-from core.storage.attempts import call_of, contact_of, conversation_of, latest_attempt
+from core.storage.attempts import call_of, contact_of, conversation_of, latest_attempt, lock_attempt
 from core.storage.calls import set_state
 from core.storage.control import lock_control
 from core.storage.database import Database, Session
 from core.storage.numbers import is_suppressed
 from core.storage.problems import report
-from core.storage.runs import Claim, add_event, end, fenced, move, take_signals, wait
+from core.storage.runs import Claim, add_event, end, fenced, has_late_words, move, revive, take_late_words, take_signals, wait
 from core.storage.tables import Attempt, Run, ScheduledCall
 
 # A call that our account or set-up prevents is tried again this much later, without using up a retry.
@@ -86,6 +86,8 @@ def initiate_call(work: Engagement, claim: Claim) -> Step:
         _plan_of(work, claim)
     except OrchError as error:
         return _close(work, claim, CallState.FAILED, f"its plan cannot be used: {error}")
+    if _hear_late_words(work, claim):
+        return Goto("check_retry")
     decision = work.dialler.decide(claim)
     match decision:
         case AlreadyDialled():
@@ -101,6 +103,8 @@ def initiate_call(work: Engagement, claim: Claim) -> Step:
 
 def await_webhook(work: Engagement, claim: Claim) -> Step:
     """Wait until the attempt is settled; end what must not go on; ask when nothing is heard."""
+    if _hear_late_words(work, claim):
+        return Goto("check_retry")
     with work.database.write() as session:
         now = work.clock.now()
         run = fenced(session, claim)
@@ -161,6 +165,10 @@ def check_retry(work: Engagement, claim: Claim) -> Step:
             _finish(work, session, run, call, CallState.CANCELLED, "cancelled", now)
             return LetGo()
         decision = _decide(work, session, call, attempt, now)
+        if call.state in FINAL_CALL_STATES and isinstance(decision, RetryAt):
+            # Late words woke an engagement that had ended: they may tell what it came to, and never make it dial again.
+            _finish(work, session, run, call, CallState(call.state), call.reason or "", now)
+            return LetGo()
         if isinstance(decision, RetryAt):
             move(run, "increment_retry", now)
             return Goto("increment_retry")
@@ -191,6 +199,31 @@ def increment_retry(work: Engagement, claim: Claim) -> Step:
         add_event(work.database, session, run.id, "retry", {"number": call.retry_count, "at": decision.at.isoformat()}, now)
         _log.info("call.retry_scheduled", call=call.id, retry=call.retry_count, after=attempt.outcome, at=decision.at.isoformat())
     return LetGo()
+
+
+def _hear_late_words(work: Engagement, claim: Claim) -> bool:
+    """Words that came after an attempt was settled. True when they say that the call came to something else than was thought."""
+    with work.database.read() as session:
+        if not has_late_words(session, claim.run_id):
+            return False
+    with work.database.write() as session:
+        now = work.clock.now()
+        run = fenced(session, claim)
+        call = call_of(session, claim.subject_id)
+        spoken = {signal.attempt_id for signal in take_late_words(session, run, now)}
+        latest = latest_attempt(session, claim.subject_id)
+        changed = False
+        for attempt_id in spoken:
+            attempt = lock_attempt(session, attempt_id) if attempt_id is not None else None
+            if attempt is not None and work.settlement.amend(session, attempt, now):
+                changed = changed or (latest is not None and attempt.id == latest.id)
+        if changed:
+            if call.state == CallState.WAITING_RETRY:
+                # The retry that the wrong outcome led to was counted, and has not happened.
+                call.retry_count = max(0, call.retry_count - 1)
+                call.not_before = None
+            move(run, "check_retry", now)
+        return changed
 
 
 NODES: dict[str, Node] = {
@@ -266,6 +299,8 @@ def _reason_to_stop(work: Engagement, session: Session, run: Run, attempt: Attem
         return "do_not_call"
     if lock_control(session).paused_at is not None:
         return "pause"
+    if contact_of(session, attempt.contact_id).paused_at is not None:
+        return "contact_pause"
     return None
 
 
@@ -307,7 +342,11 @@ def _unresolved(session: Session, run: Run, call: ScheduledCall, attempt: Attemp
     """Nobody will ever know from records: a person has to find out. The number stays blocked until then."""
     set_state(call, CallState.UNRESOLVED, f"nobody knows whether the phone rang: {attempt.reason}", now)
     report(
-        session, f"unresolved:{call.id}", "unresolved", f"call {call.id[:8]}: ask the carrier whether attempt {attempt.id[:8]} rang", now
+        session,
+        f"unresolved:{call.id}",
+        "unresolved",
+        f"call {call.id[:8]}: ask the carrier whether attempt {attempt.id[:8]} rang, then `orch call resolve {call.id[:8]}`",
+        now,
     )
     end(run, RunState.COMPLETED, now)
     _log.error("call.unresolved", call=call.id, attempt=attempt.id)
@@ -320,11 +359,13 @@ def _wait_for_permission(work: Engagement, claim: Claim, blocked: Blocked) -> St
         take_signals(session, run, now)
         call = call_of(session, claim.subject_id)
         wake_at = blocked.wake_at
-        resumed = blocked.rule == "kill_switch" and lock_control(session).paused_at is None
+        resumed = (blocked.rule == "kill_switch" and lock_control(session).paused_at is None) or (
+            blocked.rule == "contact" and contact_of(session, call.contact_id).paused_at is None
+        )
         if resumed or run.cancel_requested:
             # It came after the verdict, found this run awake, and woke nobody.
             wake_at = now
-        elif wake_at is None and blocked.rule != "kill_switch":
+        elif wake_at is None and blocked.rule not in ("kill_switch", "contact"):
             wake_at = now + CAPACITY_WAIT
         if call.closes_at is not None:
             if wake_at is not None and wake_at >= call.closes_at:
@@ -360,5 +401,8 @@ def _finish(work: Engagement, session: Session, run: Run, call: ScheduledCall, s
     take_signals(session, run, now)
     set_state(call, state, reason, now)
     end(run, RunState.CANCELLED if state is CallState.CANCELLED else RunState.COMPLETED, now)
+    if has_late_words(session, run.id):
+        # They found this run awake, and could not revive what had not ended.
+        revive(session, run.id, "await_webhook", now)
     add_event(work.database, session, run.id, "closed", {"state": state, "reason": reason}, now)
     _log.info("call.closed", call=call.id, state=state, reason=reason, retries=call.retry_count)

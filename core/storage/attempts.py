@@ -9,14 +9,33 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from core.domain.calls import FINAL_CALL_STATES, OPEN_ATTEMPT_STATUSES, AttemptStatus
-from core.domain.compliance import VerdictResult
+from core.domain.calls import FINAL_CALL_STATES, OPEN_ATTEMPT_STATUSES, AttemptStatus, Origin
+from core.domain.compliance import CARRIER_FAILURES, VerdictResult
+from core.domain.outcomes import Outcome
+from core.storage.control import ROW as CONTROL_ROW
 from core.storage.control import lock_control
 from core.storage.database import Database, insert_or_ignore, new_id
 from core.storage.numbers import lock_number
 from core.storage.runs import TOPIC, Owner
-from core.storage.tables import Attempt, CallWindow, Contact, Conversation, DialControl, Number, Run, ScheduledCall, StrayCall, Verdict
+from core.storage.tables import (
+    Attempt,
+    CallWindow,
+    Contact,
+    Conversation,
+    DialControl,
+    Number,
+    Run,
+    ScheduledCall,
+    Spool,
+    StrayCall,
+    Verdict,
+)
 from core.storage.wakeup import raise_topic
+
+# Words that a media server on a lost machine never brings are not waited for longer than this.
+WORDS_AWAITED = timedelta(days=1)
+# A carrier that failed longer ago than this has had time to recover.
+REQUESTS_LOOKED_AT = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +51,9 @@ class DialRows:
     open_attempt: Attempt | None  # of this number
     open_calls: int
     ordinal: int  # this dial's number within the call
+    unsaved_since: datetime | None  # when the oldest talk with this number began whose words are not all in SQL
+    failed_requests: tuple[datetime, ...]  # the newest dials of all, as long as the carrier took none of them; newest first
+    request_under_way: bool  # to the carrier, for any number
 
 
 def lock_dial(session: Session, call_id: str, now: datetime) -> DialRows:
@@ -50,8 +72,12 @@ def dial_rows(session: Session, call: ScheduledCall, contact: Contact, control: 
         .where(
             Attempt.phone == contact.phone,
             Attempt.created_at > now - timedelta(days=7),
-            # An attempt that ended without ever having a carrier's id was certainly not placed: no phone rang.
-            or_(Attempt.status != AttemptStatus.ENDED, Attempt.carrier_call_id.is_not(None)),
+            # An attempt that ended without ever having a carrier's id was certainly not placed, unless a person says that it rang.
+            or_(
+                Attempt.status != AttemptStatus.ENDED,
+                Attempt.carrier_call_id.is_not(None),
+                and_(Attempt.resolved_by.is_not(None), Attempt.outcome != Outcome.FAILED),
+            ),
         )
         .order_by(Attempt.created_at)
     ).all()
@@ -59,7 +85,70 @@ def dial_rows(session: Session, call: ScheduledCall, contact: Contact, control: 
     open_calls = count_open(session)
     last = session.scalar(select(func.max(Attempt.ordinal)).where(Attempt.scheduled_call_id == call.id)) or 0
     window = session.get(CallWindow, call.window_id) if call.window_id is not None else None
-    return DialRows(call, contact, window, control, number, tuple(recent), open_attempt, open_calls, last + 1)
+    return DialRows(
+        call=call,
+        contact=contact,
+        window=window,
+        control=control,
+        number=number,
+        attempts_7d=tuple(recent),
+        open_attempt=open_attempt,
+        open_calls=open_calls,
+        ordinal=last + 1,
+        unsaved_since=_unsaved_since(session, contact.phone, now),
+        failed_requests=_failed_requests(session, now),
+        request_under_way=_request_under_way(session, now),
+    )
+
+
+def _unsaved_since(session: Session, phone: str, now: datetime) -> datetime | None:
+    return session.scalars(
+        select(Attempt.stream_began_at)
+        .outerjoin(Spool, Spool.id == Attempt.spool)
+        .where(
+            Attempt.phone == phone,
+            Attempt.status == AttemptStatus.ENDED,
+            Attempt.stream_began_at > now - WORDS_AWAITED,
+            or_(Attempt.epoch_saved.is_(None), Attempt.epoch_saved < Attempt.stream_epoch),
+            # A replay takes over what dead processes had left: this stream's too, if it began before.
+            or_(Spool.replayed_at.is_(None), Spool.replayed_at < Attempt.stream_began_at),
+        )
+        .order_by(Attempt.stream_began_at)
+        .limit(1)
+    ).first()
+
+
+def _failed_requests(session: Session, now: datetime) -> tuple[datetime, ...]:
+    newest = session.execute(
+        select(Attempt.created_at, Attempt.status, Attempt.outcome, Attempt.carrier_call_id)
+        .where(Attempt.created_at > now - REQUESTS_LOOKED_AT, Attempt.status != AttemptStatus.DIALING)
+        .order_by(Attempt.created_at.desc())
+        .limit(CARRIER_FAILURES)
+    ).all()
+    failed = []
+    for created_at, status, outcome, carrier_call_id in newest:
+        # A number that will never take a call says nothing about the carrier.
+        if carrier_call_id is not None or not (status == AttemptStatus.UNKNOWN or outcome == Outcome.FAILED):
+            break
+        failed.append(created_at)
+    return tuple(failed)
+
+
+def _request_under_way(session: Session, now: datetime) -> bool:
+    sent = select(Attempt.id).where(Attempt.status == AttemptStatus.DIALING, Attempt.created_at > now - timedelta(minutes=1)).limit(1)
+    return session.scalars(sent).first() is not None
+
+
+def read_dial(session: Session, contact_id: str, plan: str, simulated: bool, now: datetime) -> DialRows:
+    """What a call to this contact, made now and outside any window, would be judged on. Nothing is locked, and nothing written.
+
+    Rows that a dial would make first are stood in for by new ones that no session knows.
+    """
+    contact = session.get_one(Contact, contact_id)
+    call = ScheduledCall(id=new_id(), contact_id=contact_id, origin=Origin.NOW, plan=plan, opens_at=now, simulated=simulated)
+    control = session.get(DialControl, CONTROL_ROW) or DialControl(id=CONTROL_ROW)
+    number = session.get(Number, contact.phone) or Number(phone=contact.phone)
+    return dial_rows(session, call, contact, control, number, now)
 
 
 def count_open(session: Session) -> int:
@@ -178,6 +267,13 @@ def contact_of(session: Session, contact_id: str) -> Contact:
 def open_attempt_ids(database: Database) -> list[str]:
     with database.read() as session:
         return list(session.scalars(select(Attempt.id).where(Attempt.status.in_(OPEN_ATTEMPT_STATUSES)).order_by(Attempt.created_at)))
+
+
+def unanswered_attempt_ids(database: Database) -> list[str]:
+    """Attempts whose phone may be ringing, or is about to."""
+    waiting = (AttemptStatus.DIALING, AttemptStatus.QUEUED, AttemptStatus.RINGING)
+    with database.read() as session:
+        return list(session.scalars(select(Attempt.id).where(Attempt.status.in_(waiting)).order_by(Attempt.created_at)))
 
 
 def read_attempt(database: Database, attempt_id: str) -> Attempt | None:

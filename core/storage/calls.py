@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, datetime
+from typing import Any
 
 from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.domain.calls import FINAL_CALL_STATES, OPEN_ATTEMPT_STATUSES, CallState, Origin
 from core.errors import Conflict, NotFound
+from core.storage.candidates import SHOWN, ambiguous
 from core.storage.database import Database, insert_or_ignore, new_id
-from core.storage.runs import create_run, lock_run, request_cancel
-from core.storage.tables import Attempt, Contact, Conversation, JournalEntry, ScheduledCall, Verdict
+from core.storage.runs import create_run, event_detail, lock_run, request_cancel
+from core.storage.tables import Attempt, Contact, Conversation, JournalEntry, Run, RunEvent, ScheduledCall, Verdict
 
 ENGAGEMENT = "engagement"
 ENGAGEMENT_VERSION = "1"
@@ -33,6 +35,16 @@ class AttemptView:
     answered_by: str | None
     created_at: datetime
     ended_at: datetime | None
+    resolved_by: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class EventView:
+    """What a call's run did, or what was done to it."""
+
+    at: datetime
+    kind: str
+    detail: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,9 @@ class CallStore:
             existing = session.scalars(select(ScheduledCall.id).where(ScheduledCall.origin_key == key)).first()
             if existing is not None:
                 return existing
+            if contact.paused_at is not None:
+                # It would wait, and ring on the day somebody resumes the contact.
+                raise Conflict(f"{contact.name} is paused; `orch contact resume {contact.id[:8]}` first")
             if open_call is not None:
                 raise Conflict(f"{contact.name} has an open call already ({open_call[:8]}); see `orch call show {open_call[:8]}`")
             made = create_call(
@@ -168,30 +183,41 @@ class CallStore:
             request_cancel(session, call_id, now)
 
     def find(self, wanted: str) -> CallView:
-        """By id or unambiguous prefix, of the call or of one of its attempts, or by carrier call id."""
+        """By id or unambiguous prefix, of the call or of one of its attempts, or by carrier call id.
+
+        Raises NotFound, or Conflict that lists which calls it could mean.
+        """
+        if not wanted:
+            raise NotFound("no call was named; `orch call list` shows them")
         with self._database.read() as session:
-            ids = set(session.scalars(select(ScheduledCall.id).where(ScheduledCall.id.startswith(wanted, autoescape=True)).limit(10)))
+            ids = set(session.scalars(select(ScheduledCall.id).where(ScheduledCall.id.startswith(wanted, autoescape=True))))
             if not ids:
                 ids = set(
                     session.scalars(
-                        select(Attempt.scheduled_call_id)
-                        .where(or_(Attempt.carrier_call_id == wanted, Attempt.id.startswith(wanted, autoescape=True)))
-                        .limit(10)
+                        select(Attempt.scheduled_call_id).where(
+                            or_(Attempt.carrier_call_id == wanted, Attempt.id.startswith(wanted, autoescape=True))
+                        )
                     )
                 )
             if not ids:
                 raise NotFound(f"no call {wanted!r}; `orch call list` shows them")
             if len(ids) > 1:
-                raise Conflict(f"{wanted!r} fits {len(ids)} calls; give more of the id")
+                some = self._views(session, ScheduledCall.id.in_(sorted(ids)[:SHOWN]), limit=SHOWN)
+                shown = [f"{call.id[:8]} to {call.contact_name} of {call.created_at:%Y-%m-%d %H:%M} UTC" for call in some]
+                raise Conflict(ambiguous(wanted, "calls", shown, more=len(ids) - len(shown)))
             return self._views(session, ScheduledCall.id.in_(ids), limit=1)[0]
 
-    def recent(self, *, contact_id: str | None = None, states: Collection[str] | None = None, limit: int = 50) -> list[CallView]:
-        """Newest first."""
+    def recent(
+        self, *, contact_id: str | None = None, states: Collection[str] | None = None, since: datetime | None = None, limit: int = 50
+    ) -> list[CallView]:
+        """Newest first. `since`: made at this instant or later."""
         conditions: list[ColumnElement[bool]] = []
         if contact_id is not None:
             conditions.append(ScheduledCall.contact_id == contact_id)
         if states:
             conditions.append(ScheduledCall.state.in_(states))
+        if since is not None:
+            conditions.append(ScheduledCall.created_at >= since)
         with self._database.read() as session:
             return self._views(session, *conditions, limit=limit)
 
@@ -208,9 +234,23 @@ class CallStore:
             rows = session.scalars(select(Verdict).where(Verdict.scheduled_call_id == call_id).order_by(Verdict.id)).all()
         return [VerdictView(row.rule, row.allowed, row.detail, row.attempt_ordinal, row.at) for row in rows]
 
-    def live_attempts(self) -> int:
+    def events(self, call_id: str) -> list[EventView]:
+        """What the call's run recorded, oldest first."""
         with self._database.read() as session:
-            return session.scalar(select(func.count()).select_from(Attempt).where(Attempt.status.in_(OPEN_ATTEMPT_STATUSES))) or 0
+            rows = session.scalars(
+                select(RunEvent).join(Run, Run.id == RunEvent.run_id).where(Run.subject_id == call_id).order_by(RunEvent.id)
+            ).all()
+        return [EventView(row.at, row.kind, event_detail(self._database, row)) for row in rows]
+
+    def live_attempts(self, now: datetime) -> int:
+        """Attempts in which somebody may be talked to: picked up and not over, or still allowed to ring.
+
+        One that is over and waits to be settled, or of which nothing is known since it had to stop ringing, holds no line.
+        """
+        may_talk = or_(Attempt.voice_served_at.is_not(None), Attempt.dial_until > now)
+        live = (Attempt.status.in_(OPEN_ATTEMPT_STATUSES), Attempt.ended_at.is_(None), may_talk)
+        with self._database.read() as session:
+            return session.scalar(select(func.count()).select_from(Attempt).where(*live)) or 0
 
     def _views(self, session: Session, *conditions: ColumnElement[bool], limit: int) -> list[CallView]:
         rows = session.execute(
@@ -236,6 +276,7 @@ class CallStore:
                     row.answered_by,
                     row.created_at,
                     row.ended_at,
+                    row.resolved_by,
                 )
             )
         talks = dict(

@@ -27,6 +27,17 @@ def lock_control(session: Session) -> DialControl:
     return session.scalars(select(DialControl).where(DialControl.id == ROW).with_for_update()).one()
 
 
+def note_queue(session: Session, seconds: float, now: datetime) -> None:
+    """How long the carrier says that a call waits before it rings, as it took the last one."""
+    row = session.get(DialControl, ROW)
+    if row is None or (not seconds and not row.carrier_queue_seconds):
+        # No queue then and none now: nothing to write down.
+        return
+    row = lock_control(session)
+    row.carrier_queue_seconds = seconds
+    row.carrier_queue_at = now
+
+
 class ControlStore:
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -63,6 +74,18 @@ class ControlStore:
         with self._database.read() as session:
             row = session.get(DialControl, ROW)
         return row.clock_skew_seconds if row is not None else None
+
+    def reach(self) -> tuple[datetime, str | None] | None:
+        """When our public URL was last tried, and what was wrong; None: it never was."""
+        with self._database.read() as session:
+            row = session.get(DialControl, ROW)
+        return (row.public_url_checked_at, row.public_url_problem) if row is not None and row.public_url_checked_at is not None else None
+
+    def record_reach(self, problem: str | None, now: datetime) -> None:
+        with self._database.write() as session:
+            row = lock_control(session)
+            row.public_url_checked_at = now
+            row.public_url_problem = problem
 
     def record_skew(self, seconds: float, now: datetime) -> None:
         """How far the carrier's clock is ahead of ours. Written only when it moved by a second or more."""

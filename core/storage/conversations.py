@@ -16,10 +16,11 @@ from sqlalchemy.orm import Session
 from core.domain.calls import AttemptStatus
 from core.errors import NotFound
 from core.storage.attempts import lock_attempt
-from core.storage.database import Database, insert_or_ignore, new_id
+from core.storage.database import Database, insert_or_ignore, new_id, upsert
 from core.storage.numbers import is_suppressed, suppress
-from core.storage.runs import add_signal, wake_run
-from core.storage.tables import Attempt, Contact, Conversation, Recording, ScheduledCall, Turn
+from core.storage.problems import report
+from core.storage.runs import LATE_WORDS, add_signal, revive, wake_run
+from core.storage.tables import Attempt, Contact, Conversation, Recording, ScheduledCall, Spool, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class CallContext:
     conversation_state: str | None
     state: dict[str, Any] | None
     next_turn: int
+    dialled_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class RecordingPart:
     path: str
     sealed: bool
     seconds: float | None
+    missing_seconds: float | None  # sound that the disk did not take
 
 
 class ConversationStore:
@@ -110,10 +113,11 @@ class ConversationStore:
             conversation_state=conversation.state if conversation else None,
             state=state,
             next_turn=next_turn,
+            dialled_at=attempt.created_at,
         )
 
-    def redeem_stream(self, attempt_id: str, carrier_call_id: str, epoch: int, now: datetime) -> bool:
-        """Use up a stream token: true once per epoch, and only for the attempt's own carrier call."""
+    def redeem_stream(self, attempt_id: str, carrier_call_id: str, epoch: int, spool: str, now: datetime) -> bool:
+        """Use up a stream token: true once per epoch, and only for the attempt's own carrier call. `spool`: where its words go first."""
         with self._database.write() as session:
             attempt = session.get(Attempt, attempt_id, with_for_update=True)
             if attempt is None or attempt.stream_epoch != epoch - 1 or attempt.settled_at is not None:
@@ -121,11 +125,28 @@ class ConversationStore:
             if attempt.carrier_call_id not in (None, carrier_call_id):
                 return False
             attempt.stream_epoch = epoch
+            attempt.stream_began_at = now
+            attempt.spool = spool
             attempt.status = AttemptStatus.IN_PROGRESS
             # The stream can arrive before the create request's answer: both know the same call.
             attempt.carrier_call_id = carrier_call_id
             attempt.voice_served_at = attempt.voice_served_at or now
         return True
+
+    def stream_saved(self, attempt_id: str, epoch: int) -> None:
+        """The stream is over, and every word of it is in SQL."""
+        with self._database.write() as session:
+            session.execute(update(Attempt).where(Attempt.id == attempt_id, Attempt.stream_epoch == epoch).values(epoch_saved=epoch))
+
+    def spool_replayed(self, spool: str, now: datetime) -> None:
+        """Everything that dead processes had left in this spool is in SQL, or set aside for a person to look at."""
+        with self._database.write() as session:
+            upsert(session, Spool, {"id": spool, "replayed_at": now}, "id", {"replayed_at": now})
+
+    def spool_unusable(self, file: str, error: str, now: datetime) -> None:
+        """Words that no replay can take over: a person has to look, for one of them may be a wish not to be called."""
+        with self._database.write() as session:
+            report(session, f"spool:{file}", "spool", f"what was said in a call cannot be read back from data/spool/{file}: {error}", now)
 
     def open(self, attempt_id: str, plan: str, plan_digest: str, channel: str, state: dict[str, Any], now: datetime) -> str:
         """The attempt's conversation, begun if there is none yet. Returns its id."""
@@ -179,16 +200,13 @@ class ConversationStore:
         ended_by: str | None,
         now: datetime,
     ) -> bool:
-        if ended_by is not None:
-            # Its run is woken below, and settlement locks the run before the conversation.
-            attempt_id = session.scalar(select(Conversation.attempt_id).where(Conversation.id == conversation_id))
-            if attempt_id is not None:
-                lock_attempt(session, attempt_id)
+        # Its run may be woken below, and settlement locks the run before the conversation.
+        attempt_id = session.scalar(select(Conversation.attempt_id).where(Conversation.id == conversation_id))
+        attempt = lock_attempt(session, attempt_id) if attempt_id is not None else None
         conversation = session.get(Conversation, conversation_id, with_for_update=True)
-        if conversation is None:
+        if conversation is None or attempt is None:
             raise NotFound(f"no conversation {conversation_id}")
-        current = session.scalar(select(Attempt.stream_epoch).where(Attempt.id == conversation.attempt_id))
-        if epoch is not None and epoch != current:
+        if epoch is not None and epoch != attempt.stream_epoch:
             return False
         for turn in turns:
             context = turn_context(conversation_id, turn.ordinal)
@@ -207,12 +225,15 @@ class ConversationStore:
             )
         conversation.state_sealed = self._database.seal(state, _state_context(conversation_id))
         conversation.version += 1
-        if ended_by is not None and conversation.ended_by is None:
+        # "dropped" is settlement's guess, made when a media server died without a word: its word is better.
+        if ended_by is not None and conversation.ended_by in (None, "dropped"):
             conversation.ended_by = ended_by
             conversation.ended_at = now
             conversation.state = "complete" if ended_by == "complete" else "abandoned"
             # The carrier's final status may be waiting for these words to be settled.
-            wake_run(session, session.scalars(select(Attempt.run_id).where(Attempt.id == conversation.attempt_id)).one(), now)
+            wake_run(session, attempt.run_id, now)
+        if attempt.settled_at is not None:
+            _words_came_late(session, attempt, conversation, now)
         return True
 
     def opt_out(self, attempt_id: str, source: str, now: datetime) -> None:
@@ -258,18 +279,29 @@ class ConversationStore:
                 {"id": new_id(), "attempt_id": attempt_id, "epoch": epoch, "path": path, "started_at": now},
             )
 
-    def recording_sealed(self, attempt_id: str, epoch: int, seconds: float, size_bytes: int, now: datetime) -> None:
+    def recording_sealed(
+        self,
+        attempt_id: str,
+        epoch: int,
+        seconds: float,
+        size_bytes: int,
+        now: datetime,
+        *,
+        missing_seconds: float = 0.0,
+        cut: bool = False,
+    ) -> None:
+        """The recording is over; `missing_seconds` the disk did not take. `cut`: the file breaks off, and was never closed."""
         with self._database.write() as session:
             session.execute(
                 update(Recording)
                 .where(Recording.attempt_id == attempt_id, Recording.epoch == epoch)
-                .values(sealed_at=now, seconds=seconds, size_bytes=size_bytes)
+                .values(sealed_at=None if cut else now, seconds=seconds, size_bytes=size_bytes, missing_seconds=missing_seconds)
             )
 
     def recording_parts(self, attempt_id: str) -> list[RecordingPart]:
         with self._database.read() as session:
             rows = session.scalars(select(Recording).where(Recording.attempt_id == attempt_id).order_by(Recording.epoch)).all()
-        return [RecordingPart(row.epoch, row.path, row.sealed_at is not None, row.seconds) for row in rows]
+        return [RecordingPart(row.epoch, row.path, row.sealed_at is not None, row.seconds, row.missing_seconds) for row in rows]
 
     def turns_in(self, session: Session, conversation_id: str) -> list[TurnRecord]:
         rows = session.scalars(select(Turn).where(Turn.conversation_id == conversation_id).order_by(Turn.ordinal)).all()
@@ -290,6 +322,21 @@ class ConversationStore:
 
     def state_in(self, conversation: Conversation) -> dict[str, Any]:
         return self._database.open_json(conversation.state_sealed, _state_context(conversation.id))
+
+
+def _words_came_late(session: Session, attempt: Attempt, conversation: Conversation, now: datetime) -> None:
+    """The attempt was settled without these words: its run looks again, even if it had ended."""
+    add_signal(
+        session,
+        run_id=attempt.run_id,
+        attempt_id=attempt.id,
+        source=LATE_WORDS,
+        external_id=f"{conversation.id}:{conversation.version}",
+        kind=LATE_WORDS,
+        payload={},
+        now=now,
+    )
+    revive(session, attempt.run_id, "await_webhook", now)
 
 
 def turn_context(conversation_id: str, ordinal: int) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, or_, select, update
+from sqlalchemy import ColumnElement, and_, or_, select, true, update
 from sqlalchemy.orm import Session
 
 from core.domain.runs import ENDED_RUN_STATES, RunState
@@ -24,6 +24,8 @@ from core.storage.tables import Run, RunEvent, Signal
 from core.storage.wakeup import raise_topic
 
 TOPIC = "calls"
+# The kind of a signal that says: words of an attempt came after it was settled.
+LATE_WORDS = "late_words"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +99,15 @@ class RunLedger:
         self._owner = owner
         self._lease = lease
 
-    def claim_due(self, queue: str, now: datetime, limit: int) -> list[Claim]:
-        """Take up to `limit` runs whose time or signal has come, or whose owner's lease ran out."""
+    def claim_due(self, queue: str, now: datetime, limit: int, *, position: str | None = None) -> list[Claim]:
+        """Take up to `limit` runs whose time or signal has come, or whose owner's lease ran out; only those at `position`, if given."""
         with self._database.read() as session:
-            due = self._due(queue, now, self._database.lease_now(session, now))
+            due = self._due(queue, now, self._database.lease_now(session, now), position)
             if session.scalars(select(Run.id).where(due).limit(1)).first() is None:
                 return []
         with self._database.write() as session:
             lease_now = self._database.lease_now(session, now)
-            due = self._due(queue, now, lease_now)
+            due = self._due(queue, now, lease_now, position)
             rows = session.scalars(
                 select(Run).where(due).order_by(Run.wake_at, Run.created_at).limit(limit).with_for_update(skip_locked=True)
             ).all()
@@ -120,9 +122,10 @@ class RunLedger:
         return claims
 
     @staticmethod
-    def _due(queue: str, now: datetime, lease_now: datetime) -> ColumnElement[bool]:
+    def _due(queue: str, now: datetime, lease_now: datetime, position: str | None) -> ColumnElement[bool]:
         return and_(
             Run.queue == queue,
+            true() if position is None else Run.position == position,
             or_(
                 and_(Run.state.in_((RunState.QUEUED, RunState.WAITING)), Run.wake_at <= now),
                 and_(Run.state == RunState.RUNNING, Run.lease_until < lease_now),
@@ -165,6 +168,15 @@ class RunLedger:
                 .order_by(Run.wake_at)
                 .limit(1)
             ).first()
+
+    def give_back(self, claim: Claim, now: datetime) -> None:
+        """Let go of a run where it stands, due at once for whoever claims it next."""
+        with self._database.write() as session:
+            session.execute(
+                update(Run)
+                .where(Run.id == claim.run_id, Run.fence == claim.fence, Run.state == RunState.RUNNING)
+                .values(state=RunState.WAITING, wake_at=now, owner=None, lease_until=None, updated_at=now)
+            )
 
     def fail_step(self, claim: Claim, error: str, now: datetime, wait: timedelta) -> None:
         """A step raised: give the run back and try again after `wait`."""
@@ -292,8 +304,22 @@ def wake_all(session: Session, queue: str, now: datetime) -> None:
 
 
 def take_signals(session: Session, run: Run, now: datetime) -> list[SignalView]:
-    """The run's unread signals, oldest first, now read."""
-    rows = session.scalars(select(Signal).where(Signal.run_id == run.id, Signal.consumed_at.is_(None)).order_by(Signal.id)).all()
+    """The run's unread signals, oldest first, now read. Late words are left: `take_late_words` reads them."""
+    return _take(session, run, Signal.kind != LATE_WORDS, now)
+
+
+def take_late_words(session: Session, run: Run, now: datetime) -> list[SignalView]:
+    """The unread notes that words of an attempt came after its settlement, now read."""
+    return _take(session, run, Signal.kind == LATE_WORDS, now)
+
+
+def has_late_words(session: Session, run_id: str) -> bool:
+    unread = select(Signal.id).where(Signal.run_id == run_id, Signal.consumed_at.is_(None), Signal.kind == LATE_WORDS).limit(1)
+    return session.scalars(unread).first() is not None
+
+
+def _take(session: Session, run: Run, wanted: ColumnElement[bool], now: datetime) -> list[SignalView]:
+    rows = session.scalars(select(Signal).where(Signal.run_id == run.id, Signal.consumed_at.is_(None), wanted).order_by(Signal.id)).all()
     for row in rows:
         row.consumed_at = now
     return [SignalView(row.id, row.kind, row.attempt_id, row.payload) for row in rows]
@@ -302,6 +328,10 @@ def take_signals(session: Session, run: Run, now: datetime) -> list[SignalView]:
 def add_event(database: Database, session: Session, run_id: str, kind: str, detail: dict[str, Any] | None, now: datetime) -> None:
     sealed = database.seal(detail, f"run-event:{run_id}:{kind}") if detail else None
     session.add(RunEvent(run_id=run_id, at=now, kind=kind, detail_sealed=sealed))
+
+
+def event_detail(database: Database, event: RunEvent) -> dict[str, Any]:
+    return database.open_json(event.detail_sealed, f"run-event:{event.run_id}:{event.kind}") if event.detail_sealed else {}
 
 
 def request_cancel(session: Session, subject_id: str, now: datetime) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.exc import OperationalError
 
 from core.storage.database import DatabaseUnavailable
+from core.storage.schema_version import newest_revision
 
 if TYPE_CHECKING:
     from alembic.config import Config
@@ -41,6 +42,19 @@ def migrate(url: str) -> bool:
             engine.dispose()
 
 
+def revision(url: str) -> str | None:
+    """The revision of the database's schema; None: it has none. Changes nothing. Raises DatabaseUnavailable."""
+    shown = make_url(url).render_as_string(hide_password=True)
+    engine = create_engine(url, connect_args={"timeout": 2.0} if url.startswith("sqlite") else {"connect_timeout": 5})
+    try:
+        with engine.connect() as connection:
+            return _current_revision(connection)
+    except OperationalError as error:
+        raise DatabaseUnavailable(f"database {shown}: {str(error.orig).strip().splitlines()[0]}") from error
+    finally:
+        engine.dispose()
+
+
 def _engine(url: str) -> Engine:
     engine = create_engine(url)
     if url.startswith("sqlite"):
@@ -54,11 +68,6 @@ def _engine(url: str) -> Engine:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
-
-
-def newest_revision() -> str:
-    """The revision that this program's tables are of: the files are named by their numbers."""
-    return max(path.name.partition("_")[0] for path in (MIGRATIONS / "versions").glob("[0-9]*.py"))
 
 
 def config(connection: Connection) -> Config:

@@ -83,6 +83,8 @@ class Contact(Base):
     pronunciation: Mapped[str | None] = mapped_column(String(200))
     plan: Mapped[str | None] = mapped_column(String(100))
     active: Mapped[bool] = mapped_column(Boolean, default=True)
+    paused_at: Mapped[datetime | None]
+    paused_reason: Mapped[str | None] = mapped_column(Text)
     # Made under the simulator: never to be dialled by any other carrier.
     simulated: Mapped[bool] = mapped_column(Boolean, default=False)
     # Set by `orch demo`, so that a demo's people are told from real ones.
@@ -181,10 +183,15 @@ class Attempt(Base):
     checked_at: Mapped[datetime | None]  # when reconciliation last asked the carrier
     ended_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
+    resolved_by: Mapped[str | None] = mapped_column(String(100))  # the person who said what became of an unknown attempt
     # Two complete listings without the call, ten minutes apart, are what makes an unknown attempt absent.
     first_absent_at: Mapped[datetime | None]
     # Counts media streams: only the newest may save turns or hang up.
     stream_epoch: Mapped[int] = mapped_column(Integer, default=0)
+    # The newest stream: when it began, the spool its words go through, and the last epoch whose words are all in SQL.
+    stream_began_at: Mapped[datetime | None]
+    spool: Mapped[str | None] = mapped_column(Id)
+    epoch_saved: Mapped[int | None] = mapped_column(Integer)
 
     __table_args__ = (
         UniqueConstraint("scheduled_call_id", "ordinal"),
@@ -198,6 +205,14 @@ class Attempt(Base):
         Index("ix_attempts_phone_created_at", "phone", "created_at"),
         Index("ix_attempts_status", "status"),
     )
+
+
+class Spool(Base):
+    """A media server's folder of words that are not in SQL yet, and when all that a dead process had left in it was taken over."""
+
+    __tablename__ = "spools"
+    id: Mapped[str] = mapped_column(Id, primary_key=True)
+    replayed_at: Mapped[datetime]
 
 
 class StrayCall(Base):
@@ -283,6 +298,12 @@ class DialControl(Base):
     last_dial_at: Mapped[datetime | None]
     clock_skew_seconds: Mapped[float | None] = mapped_column(Float)
     clock_checked_at: Mapped[datetime | None]
+    # Whether our public URL answered when it was last tried. Both null: it never was.
+    public_url_checked_at: Mapped[datetime | None]
+    public_url_problem: Mapped[str | None] = mapped_column(Text)
+    # How long the carrier's own queue was when it last took a call.
+    carrier_queue_seconds: Mapped[float | None] = mapped_column(Float)
+    carrier_queue_at: Mapped[datetime | None]
 
 
 class Verdict(Base):

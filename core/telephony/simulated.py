@@ -24,13 +24,17 @@ class SimulatedAccount:
     from_number: str
 
 
+def token_file(keys: Path) -> Path:
+    return keys / _FILE_NAME
+
+
 def simulated_account(keys: Path) -> SimulatedAccount:
     """The simulator's account, whose auth token is made on first use and kept in the folder `keys`.
 
     Any process may be the first. A token in the source would let anything on this machine sign webhooks.
     Raises InvalidInput when the file is not what this function wrote.
     """
-    path = keys / _FILE_NAME
+    path = token_file(keys)
     if not path.exists():
         keys.mkdir(parents=True, exist_ok=True, mode=0o700)
         draft = keys / f".{_FILE_NAME}.{os.getpid()}.{secrets.token_hex(4)}"

@@ -9,10 +9,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from dataclasses import dataclass
 from datetime import datetime
 
 from core.errors import InvalidInput
+
+_NUMBER = re.compile(r"[0-9]{1,12}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +33,7 @@ def issue(key: bytes, attempt_id: str, carrier_call_id: str, epoch: int, expires
 def verify(key: bytes, token: str, carrier_call_id: str, now: datetime) -> StreamClaim:
     """Raises InvalidInput; the text says why, and never holds the token."""
     parts = token.split(".")
-    if len(parts) != 4 or not parts[1].isdecimal() or not parts[2].isdecimal():
+    if len(parts) != 4 or not _NUMBER.fullmatch(parts[1]) or not _NUMBER.fullmatch(parts[2]):
         raise InvalidInput("the stream token is malformed")
     attempt_id, epoch, expiry = parts[0], int(parts[1]), int(parts[2])
     wanted = _signature(key, attempt_id, carrier_call_id, epoch, expiry)

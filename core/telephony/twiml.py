@@ -33,7 +33,10 @@ def say_and_gather(
     language: str = "en-US",
     speech_timeout: str = "auto",
 ) -> str:
-    """Say `text` and listen for speech or one key. Silence for `timeout_seconds` is posted to `action_url` as well, with nothing in it."""
+    """Say `text` and listen, while it is said too, for speech or one key.
+
+    Silence for `timeout_seconds` is posted to `action_url` as well, with nothing in it.
+    """
     gather = Gather(
         input="speech dtmf",
         action=action_url,
@@ -67,6 +70,13 @@ def say_and_hangup(text: str, *, language: str = "en-US") -> str:
 def hangup() -> str:
     response = VoiceResponse()
     response.hangup()
+    return str(response)
+
+
+def reject_busy() -> str:
+    """Turn away somebody who rings us, with a busy tone and at no cost to them. Only as the first verb of a call."""
+    response = VoiceResponse()
+    response.reject(reason="busy")
     return str(response)
 
 

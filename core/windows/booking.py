@@ -12,6 +12,7 @@ from core.domain.windows import LocalWindow, zone_of
 from core.errors import InvalidInput
 from core.plans.library import PlanLibrary
 from core.storage.contacts import ContactStore, ContactView, WindowView
+from core.windows.importing import ContactImport
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,17 @@ class Booking:
             now=now,
         )
         return self._contacts.find(contact_id)
+
+    def importer(self) -> ContactImport:
+        """For a file of contacts, under the same rules."""
+        return ContactImport(
+            self._contacts,
+            self._plans,
+            countries=self._countries,
+            permitted=self._permitted,
+            dial_time=self._dial_time,
+            simulated=self._simulated,
+        )
 
     def move_contact(self, contact: ContactView, timezone: str, now: datetime) -> ContactView:
         """Raises InvalidInput for an unknown zone."""

@@ -131,6 +131,8 @@ class WindowScheduler:
             else:
                 up = self._uptime.was_up(session, occurrence.opens_at, occurrence.closes_at)
                 reason = "the window closed before it could be served" if up else "orch was not running while the window was open"
+                if contact.paused_at is not None and contact.paused_at <= occurrence.opens_at:
+                    reason = "the contact is paused" + (f": {contact.paused_reason}" if contact.paused_reason else "")
                 if record_missed(session, window, contact, occurrence, plan_name, calls_per_day, self._simulated, reason, now):
                     report.missed += 1
                     log.warning("window.missed", reason=reason)

@@ -49,7 +49,7 @@ ALLOWED: dict[str, Any] = {
     "per_week": 5,
     "min_gap": timedelta(minutes=15),
     "open_attempt": None,
-    "public_url_ok": True,
+    "public_url_problem": None,
     "clock_skew_seconds": 0.4,
     "open_calls": 0,
     "max_concurrent": 10,
@@ -97,7 +97,7 @@ def test_the_rules_are_judged_in_their_order() -> None:
             "caps_day",
             "caps_week",
         ),
-        *("min_gap", "open_attempt", "public_url", "carrier", "clock", "concurrency", "rate"),
+        *("min_gap", "open_attempt", "last_words", "public_url", "carrier", "carrier_health", "clock", "concurrency", "rate"),
     )
     assert order == RULES
     assert tuple(verdict.rule for verdict in judge(facts()).verdicts) == RULES
@@ -150,7 +150,13 @@ BLOCKS: dict[str, tuple[dict[str, Any], str, str, datetime | None]] = {
     "an attempt ahead of our clock": ({"last_attempt_at": NOW + timedelta(minutes=5)}, "min_gap", "wait", NOW + timedelta(minutes=20)),
     "unknown attempt": ({"open_attempt": "unknown"}, "open_attempt", "wait", None),
     "ringing attempt": ({"open_attempt": "ringing"}, "open_attempt", "wait", None),
-    "public URL down": ({"public_url_ok": False}, "public_url", "wait", None),
+    "words not saved": ({"unsaved_since": NOW - timedelta(hours=1)}, "last_words", "wait", NOW + 5 * SECOND),
+    "public URL down": ({"public_url_problem": "it answers 502"}, "public_url", "wait", NOW + 5 * SECOND),
+    "a carrier that took none of three": ({"failed_requests": ago(0.5, 0.6, 0.7)}, "carrier_health", "wait", NOW + 30 * SECOND),
+    "its first try after the rest": (
+        {"failed_requests": ago(1, 1.1, 1.2), "request_under_way": True},
+        *("carrier_health", "wait", NOW + 5 * SECOND),
+    ),
     "simulated contact on a real carrier": ({"contact_simulated": True}, "carrier", "never", None),
     "simulated call on a real carrier": ({"call_simulated": True}, "carrier", "never", None),
     "real contact on the simulator": (SIMULATED | {"contact_simulated": False}, "carrier", "never", None),
@@ -192,6 +198,9 @@ ALLOWS: dict[str, dict[str, Any]] = {
     "skew at the limit": {"clock_skew_seconds": 60.0},
     "clock not compared yet": {"clock_skew_seconds": None},
     "the last free line": {"open_calls": 9},
+    "two requests in a row that failed": {"failed_requests": ago(0.1, 0.2)},
+    "a carrier that has rested": {"failed_requests": ago(1, 1.1, 1.2)},
+    "another number's request under way": {"request_under_way": True},
     "its turn": {"next_slot_at": NOW},
 }
 
@@ -227,6 +236,14 @@ def test_permitted_hours_that_fit_no_dial_never_allow_one() -> None:
     judgement = judge(facts(permitted=PermittedHours(time(9), time(9, 1)), occurrence=None))
     assert blocked(judgement) == ["permitted_hours"]
     assert judgement.kind == "never"
+
+
+@pytest.mark.parametrize(("reason", "detail"), [("on holiday", "the contact is paused: on holiday"), ("", "the contact is paused")])
+def test_a_paused_contact_waits_and_an_inactive_one_is_not_called_at_all(reason: str, detail: str) -> None:
+    judgement = judge(facts(contact_paused=reason))
+    assert (judgement.kind, judgement.blocking.rule, judgement.blocking.detail) == ("wait", "contact", detail)
+    assert judgement.blocking.wake_at is None
+    assert judge(facts(contact_paused=reason, contact_active=False)).kind == "never"
 
 
 def test_permitted_hours_are_those_of_the_contacts_clock() -> None:

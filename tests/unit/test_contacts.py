@@ -4,7 +4,16 @@ import re
 
 import pytest
 
-from core.domain.contacts import NAME_LIMIT, PRONUNCIATION_LIMIT, clean_name, clean_pronunciation, country_of, parse_phone
+from core.domain.contacts import (
+    NAME_LIMIT,
+    PRONUNCIATION_LIMIT,
+    REMARK_LIMIT,
+    clean_name,
+    clean_pronunciation,
+    clean_remark,
+    country_of,
+    parse_phone,
+)
 from core.errors import InvalidInput
 
 
@@ -33,6 +42,11 @@ def test_a_number_is_stored_in_e164(text: str, phone: str) -> None:
         ("0012025550123", "must start with +"),
         ("911", "must start with +"),
         ("tel:+12025550123", "must start with +"),
+        ("1.20256E+10", "changed by a spreadsheet"),
+        ("1,20256e10", "changed by a spreadsheet"),
+        ("+1.20256E+10", "changed by a spreadsheet"),
+        ("12025550123.0", "changed by a spreadsheet"),
+        ("12025550123", "a spreadsheet drops the \\+"),
         ("+", "only digits"),
         ("+1-800-FLOWERS", "only digits"),
         ("+12025550123 x5", "only digits"),
@@ -123,3 +137,12 @@ def test_a_pronunciation_may_be_left_out() -> None:
 def test_a_pronunciation_has_the_limits_of_a_line(text: str) -> None:
     with pytest.raises(InvalidInput, match="pronunciation"):
         clean_pronunciation(text)
+
+
+def test_a_remark_is_one_line_or_nothing() -> None:
+    assert clean_remark(None, "note") is None
+    assert clean_remark("  ", "note") is None
+    assert clean_remark(" on  holiday ", "note") == "on holiday"
+    for wrong in ("a\x1b[2Jb", "a\u202eb", "x" * (REMARK_LIMIT + 1)):
+        with pytest.raises(InvalidInput, match="note"):
+            clean_remark(wrong, "note")

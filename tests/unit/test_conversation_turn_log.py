@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from core.clock import SystemClock
 from core.conversation import spool
 from core.conversation.spool import Entry, SpoolFile, SpoolHead
 from core.conversation.turn_log import TurnLog
@@ -54,6 +56,9 @@ class Store:
     opted_out: list[str] = field(default_factory=list)
     opened: int = 0
     saves: int = 0
+    saved_epochs: list[int] = field(default_factory=list)
+    replayed: list[str] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.gate.set()
@@ -80,6 +85,7 @@ class Store:
             conversation_state="in_progress" if self.opened else None,
             state=self.state,
             next_turn=len(self.turns),
+            dialled_at=NOW,
         )
 
     def open(self, attempt_id: str, plan: str, plan_digest: str, channel: str, state: dict[str, Any], now: datetime) -> str:
@@ -102,6 +108,16 @@ class Store:
         self._fail()
         self.opted_out.append(source)
 
+    def stream_saved(self, attempt_id: str, epoch: int) -> None:
+        self._fail()
+        self.saved_epochs.append(epoch)
+
+    def spool_replayed(self, spool: str, now: datetime) -> None:
+        self.replayed.append(spool)
+
+    def spool_unusable(self, file: str, error: str, now: datetime) -> None:
+        self.unusable.append(file)
+
     def _fail(self) -> None:
         if self.failures:
             self.failures -= 1
@@ -123,13 +139,13 @@ class Desk:
         self.superseded += 1
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in self.folder.iterdir())
+        return sorted(path.name for path in self.folder.iterdir() if path.name != "spool.id")
 
 
 @pytest.fixture
 async def desk(tmp_path: Path, cipher: Vault) -> AsyncIterator[Desk]:
     store = Store()
-    log = TurnLog(tmp_path / "spool", cipher, store)
+    log = TurnLog(tmp_path / "spool", cipher, store, SystemClock())
     log.start()
     yield Desk(tmp_path / "spool", cipher, store, log)
     store.gate.set()
@@ -211,7 +227,7 @@ async def test_other_writes_run_in_order_and_their_errors_stay_theirs(desk: Desk
 
 
 async def test_a_disk_that_refuses_does_not_stop_the_conversation(desk: Desk) -> None:
-    desk.folder.rmdir()
+    shutil.rmtree(desk.folder)
     call = desk.open_call()
     await call.append(entry(0))
     assert await call.settled(3)
@@ -221,7 +237,7 @@ async def test_a_disk_that_refuses_does_not_stop_the_conversation(desk: Desk) ->
 
 async def test_what_sql_never_took_stays_for_the_next_start(tmp_path: Path, cipher: Vault) -> None:
     store = Store(failures=1000)
-    log = TurnLog(tmp_path, cipher, store)
+    log = TurnLog(tmp_path, cipher, store, SystemClock())
     log.start()
     call = log.open_call(HEAD, None, lambda: None)
     await call.append(entry(0))
@@ -231,10 +247,36 @@ async def test_what_sql_never_took_stays_for_the_next_start(tmp_path: Path, ciph
     assert store.turns == {}
 
     healthy = Store()
-    assert TurnLog(tmp_path, cipher, healthy).replay() == 1
+    assert TurnLog(tmp_path, cipher, healthy, SystemClock()).replay() == 1
     assert [turn.said for turn in healthy.turns.values()] == ["said 0", "said 1"]
     assert (healthy.state, healthy.ended_by, healthy.opted_out) == ({"n": 1}, "opted_out", ["call"])
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("*.turns")) == []
+    assert healthy.replayed == [log.spool_id]
+
+
+async def test_a_stream_is_saved_once_all_its_words_are(desk: Desk) -> None:
+    call = desk.open_call()
+    await call.append(entry(0))
+    assert await call.settled(3)
+    assert desk.store.saved_epochs == []
+    desk.store.failures = 2
+    await call.append(entry(1))
+    call.close()
+    await until(lambda: desk.store.saved_epochs == [1])
+    assert sorted(desk.store.turns) == [0, 1]
+    await until(lambda: desk.files() == [])
+
+
+async def test_a_stream_in_which_nothing_was_said_is_saved_too(desk: Desk) -> None:
+    desk.open_call().close()
+    await until(lambda: desk.store.saved_epochs == [1])
+
+
+def test_a_spool_keeps_its_id_and_no_two_share_one(tmp_path: Path, cipher: Vault) -> None:
+    first = TurnLog(tmp_path / "a", cipher, Store(), SystemClock()).spool_id
+    assert TurnLog(tmp_path / "a", cipher, Store(), SystemClock()).spool_id == first
+    assert TurnLog(tmp_path / "b", cipher, Store(), SystemClock()).spool_id != first
+    assert len(first) == 32
 
 
 def written(folder: Path, cipher: Vault, *entries: Entry) -> Path:
@@ -268,7 +310,7 @@ def test_the_file_holds_no_words(tmp_path: Path, cipher: Vault) -> None:
 def test_replaying_twice_changes_nothing(tmp_path: Path, cipher: Vault) -> None:
     store = Store()
     content = written(tmp_path, cipher, entry(0), entry(1)).read_bytes()
-    log = TurnLog(tmp_path, cipher, store)
+    log = TurnLog(tmp_path, cipher, store, SystemClock())
     assert log.replay() == 1
     first = dict(store.turns)
     (tmp_path / "a1-1.turns").write_bytes(content)
@@ -292,12 +334,15 @@ def test_a_file_that_cannot_be_replayed_is_set_aside(tmp_path: Path, cipher: Vau
     if fault in {"other key", "damaged", "moved"}:
         with pytest.raises(InvalidInput):
             spool.read(path, opener)
-    assert TurnLog(tmp_path, opener, store).replay() == 0
+    assert TurnLog(tmp_path, opener, store, SystemClock()).replay() == 0
     assert [found.name for found in tmp_path.glob("a*")] == [path.with_suffix(".kept").name]
     assert store.turns == {}
+    assert store.unusable == [path.with_suffix(".kept").name]
 
 
 def test_a_file_that_sql_will_not_take_now_waits(tmp_path: Path, cipher: Vault) -> None:
     path = written(tmp_path, cipher, entry(0))
-    assert TurnLog(tmp_path, cipher, Store(failures=1)).replay() == 0
+    store = Store(failures=1)
+    assert TurnLog(tmp_path, cipher, store, SystemClock()).replay() == 0
     assert path.exists()
+    assert store.replayed == []

@@ -55,6 +55,10 @@ CASES: dict[str, Case] = {
     "cancelled by a person": (NOTHING_SAID | {"final": "canceled", "sip_code": None, "cancelled_because": "cancel"}, Outcome.CANCELLED),
     "cancelled, because its time was up": (NOTHING_SAID | {"final": "canceled", "cancelled_because": "dial_until"}, Outcome.NO_ANSWER),
     "cancelled, because of a pause": (NOTHING_SAID | {"final": "canceled", "cancelled_because": "pause"}, Outcome.FAILED),
+    "cancelled, because its contact was paused": (
+        NOTHING_SAID | {"final": "canceled", "cancelled_because": "contact_pause"},
+        Outcome.FAILED,
+    ),
     "failed": (NOTHING_SAID | {"final": "failed", "sip_code": None}, Outcome.FAILED),
     "failed with a network error": (NOTHING_SAID | {"final": "failed", "sip_code": 503}, Outcome.FAILED),
     "declined, reported as busy": (NOTHING_SAID | {"final": "busy", "sip_code": 603}, Outcome.REJECTED),

@@ -133,6 +133,18 @@ class LedgerCarrier:
             raise ProviderError("the carrier does not answer", provider=self.name, retryable=True)
 
 
+class OpenDoor:
+    """A public URL that answers, until it is given a problem."""
+
+    def __init__(self) -> None:
+        self.found: str | None = None
+        self.tried = 0
+
+    def problem(self) -> str | None:
+        self.tried += 1
+        return self.found
+
+
 class Bench:
     """Everything between a scheduled call and its end, with short cuts for saying what the carrier says."""
 
@@ -142,6 +154,7 @@ class Bench:
         self.database = database
         self.clock = ManualClock()
         self.carrier = LedgerCarrier(self.clock)
+        self.public = OpenDoor()
         self.plans = PlanLibrary(plans_dir)
         self.owner = Owner.this_process()
         self.policy = RetryPolicy(3, (timedelta(minutes=30), timedelta(hours=1)))
@@ -176,7 +189,7 @@ class Bench:
         database = database or self.database
         self.settlement = Settlement(database, self.plans)
         self.watch = Watch(database, self.carrier, self.settlement, self.clock)
-        self.dialler = Dialler(database, self.carrier, self.rules, self.settlement, self.owner, self.clock)
+        self.dialler = Dialler(database, self.carrier, self.rules, self.settlement, self.owner, self.clock, self.public)
         self.work = Engagement(
             database=database,
             dialler=self.dialler,

@@ -31,7 +31,7 @@ def answer(bench, call: str) -> str:
     row = bench.attempt(call)
     bench.says(call, CarrierStatus.IN_PROGRESS, sequence=2)
     bench.conversations.served(row.id, row.carrier_call_id, bench.clock.now())
-    assert bench.conversations.redeem_stream(row.id, row.carrier_call_id, 1, bench.clock.now())
+    assert bench.conversations.redeem_stream(row.id, row.carrier_call_id, 1, "spool", bench.clock.now())
     return bench.conversations.open(row.id, "daily", "digest", "voice", ConversationState.begin(["day"]).to_json(), bench.clock.now())
 
 

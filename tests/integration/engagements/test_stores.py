@@ -36,7 +36,7 @@ def add(bench, name: str, number: int) -> str:
 
 def test_a_contact_is_found_by_id_prefix_number_and_name(bench) -> None:
     ada = add(bench, "Ada Lovelace", 1)
-    for wanted in (ada, ada[:12], "+12025550101", "Ada Lovelace", "ada lovelace"):
+    for wanted in (ada, ada[:12], "+12025550101", "+1 (202) 555-0101", "Ada Lovelace", "ada  lovelace "):
         assert bench.contacts.find(wanted).id == ada
 
 
@@ -169,7 +169,7 @@ def talking(bench):
     bench.step()
     attempt = bench.attempt(call)
     bench.says(call, CarrierStatus.IN_PROGRESS, sequence=1)
-    assert bench.conversations.redeem_stream(attempt.id, attempt.carrier_call_id, 1, bench.noon)
+    assert bench.conversations.redeem_stream(attempt.id, attempt.carrier_call_id, 1, "spool", bench.noon)
     conversation = bench.conversations.open(attempt.id, "daily", "digest", "voice", state("first"), bench.noon)
     return call, attempt, conversation
 
@@ -194,16 +194,16 @@ def test_a_stream_token_is_used_up_once(bench) -> None:
     attempt = bench.attempt(call)
     sid = attempt.carrier_call_id
     redeem = bench.conversations.redeem_stream
-    assert not redeem(attempt.id, "CAsomebodyelse", 1, bench.noon)
-    assert not redeem(attempt.id, sid, 2, bench.noon)
-    assert not redeem("0" * 32, sid, 1, bench.noon)
-    assert redeem(attempt.id, sid, 1, bench.noon)
-    assert not redeem(attempt.id, sid, 1, bench.noon)
-    assert redeem(attempt.id, sid, 2, bench.noon)
+    assert not redeem(attempt.id, "CAsomebodyelse", 1, "spool", bench.noon)
+    assert not redeem(attempt.id, sid, 2, "spool", bench.noon)
+    assert not redeem("0" * 32, sid, 1, "spool", bench.noon)
+    assert redeem(attempt.id, sid, 1, "spool", bench.noon)
+    assert not redeem(attempt.id, sid, 1, "spool", bench.noon)
+    assert redeem(attempt.id, sid, 2, "spool", bench.noon)
     assert bench.attempt(call).status == AttemptStatus.IN_PROGRESS
     bench.says(call, CarrierStatus.COMPLETED, sequence=9)
     assert bench.attempt(call).outcome
-    assert not redeem(attempt.id, sid, 3, bench.noon)
+    assert not redeem(attempt.id, sid, 3, "spool", bench.noon)
 
 
 def test_one_token_used_by_many_at_once_opens_one_stream(bench) -> None:
@@ -215,7 +215,7 @@ def test_one_token_used_by_many_at_once_opens_one_stream(bench) -> None:
 
     def connect() -> None:
         go.wait()
-        answers.append(bench.conversations.redeem_stream(attempt.id, attempt.carrier_call_id, 1, bench.noon))
+        answers.append(bench.conversations.redeem_stream(attempt.id, attempt.carrier_call_id, 1, "spool", bench.noon))
 
     threads = [threading.Thread(target=connect) for _ in range(6)]
     for thread in threads:
@@ -237,7 +237,7 @@ def test_a_turn_saved_twice_is_kept_once(bench, talking) -> None:
 
 def test_an_older_stream_can_no_longer_save(bench, talking) -> None:
     _, attempt, conversation = talking
-    assert bench.conversations.redeem_stream(attempt.id, attempt.carrier_call_id, 2, bench.noon)
+    assert bench.conversations.redeem_stream(attempt.id, attempt.carrier_call_id, 2, "spool", bench.noon)
     assert bench.conversations.save(conversation, 1, [turn(1)], state("old"), "complete", bench.noon) is False
     assert turns(bench, conversation) == []
     assert bench.conversations.context(attempt.id).conversation_state == "in_progress"

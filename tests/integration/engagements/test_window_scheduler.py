@@ -197,6 +197,15 @@ def test_an_inactive_contact_is_not_called(desk) -> None:
     assert report.next_opens_at == MORNING + timedelta(hours=26)
 
 
+def test_a_paused_contacts_window_opens_and_one_that_closed_unserved_names_the_pause(desk) -> None:
+    contact = desk.bench.contact()
+    desk.window("09:00", "12:00", contact=contact)
+    desk.bench.contacts.pause(contact, "on holiday", MORNING)
+    assert desk.scheduler.tick(MORNING + timedelta(hours=2)).opened == 1
+    assert desk.scheduler.tick(MORNING + timedelta(days=1, hours=6)).missed == 1
+    assert [call.reason for call in desk.calls()] == [None, "the contact is paused: on holiday"]
+
+
 def test_a_zone_nobody_knows_any_more_stops_one_contact_only(desk) -> None:
     lost = desk.bench.contact()
     desk.window("09:00", "12:00", contact=lost)

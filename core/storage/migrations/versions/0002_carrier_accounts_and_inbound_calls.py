@@ -13,6 +13,12 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "spools",
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("replayed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_spools")),
+    )
+    op.create_table(
         "inbound_calls",
         sa.Column("id", sa.String(length=32), nullable=False),
         sa.Column("carrier_call_id", sa.String(length=64), nullable=False),
@@ -47,6 +53,20 @@ def upgrade() -> None:
 
     with op.batch_alter_table("attempts", schema=None) as batch_op:
         batch_op.add_column(sa.Column("account", sa.String(length=64), nullable=True))
+        batch_op.add_column(sa.Column("resolved_by", sa.String(length=100), nullable=True))
+        batch_op.add_column(sa.Column("stream_began_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("spool", sa.String(length=32), nullable=True))
+        batch_op.add_column(sa.Column("epoch_saved", sa.Integer(), nullable=True))
+
+    with op.batch_alter_table("contacts", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("paused_reason", sa.Text(), nullable=True))
+
+    with op.batch_alter_table("dial_control", schema=None) as batch_op:
+        batch_op.add_column(sa.Column("public_url_checked_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("public_url_problem", sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column("carrier_queue_seconds", sa.Float(), nullable=True))
+        batch_op.add_column(sa.Column("carrier_queue_at", sa.DateTime(timezone=True), nullable=True))
 
     with op.batch_alter_table("problems", schema=None) as batch_op:
         batch_op.add_column(sa.Column("expires_at", sa.DateTime(timezone=True), nullable=True))
@@ -62,7 +82,21 @@ def downgrade() -> None:
     with op.batch_alter_table("problems", schema=None) as batch_op:
         batch_op.drop_column("expires_at")
 
+    with op.batch_alter_table("dial_control", schema=None) as batch_op:
+        batch_op.drop_column("carrier_queue_at")
+        batch_op.drop_column("carrier_queue_seconds")
+        batch_op.drop_column("public_url_problem")
+        batch_op.drop_column("public_url_checked_at")
+
+    with op.batch_alter_table("contacts", schema=None) as batch_op:
+        batch_op.drop_column("paused_reason")
+        batch_op.drop_column("paused_at")
+
     with op.batch_alter_table("attempts", schema=None) as batch_op:
+        batch_op.drop_column("epoch_saved")
+        batch_op.drop_column("spool")
+        batch_op.drop_column("stream_began_at")
+        batch_op.drop_column("resolved_by")
         batch_op.drop_column("account")
 
     with op.batch_alter_table("stray_calls", schema=None) as batch_op:
@@ -75,3 +109,4 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_inbound_calls_contact_id"))
 
     op.drop_table("inbound_calls")
+    op.drop_table("spools")
