@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from core.domain import utterance
 from core.domain.conversation import ConversationState, EndedBy, Reply
+from core.domain.prompts import OPTED_OUT
 from core.errors import ProviderError
 from core.judge.base import Judge, Judgement
 from core.judge.rules import judge as judge_by_rules
@@ -17,7 +18,6 @@ __all__ = ["ConversationState", "EndedBy", "Orchestrator", "Reply", "spoken_name
 # A television that says "what?" for ever must not hold the line.
 MAX_REPEATS = 3
 
-OPTED_OUT = "I understand. I will not call this number again. I am sorry to have bothered you. Goodbye."
 GONE_QUIET = "I cannot hear you any more, so I will end the call now. Goodbye."
 STILL_THERE = "Are you still there?"
 TAKING_LEAVE = "All right. Thank you for your time. Goodbye."

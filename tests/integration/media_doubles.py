@@ -116,6 +116,9 @@ class ScriptedRecognizer:
         self._lexicon = lexicon
         self.opened: list[ScriptedRecognition] = []
 
+    async def warm_up(self, hint_sets: Sequence[Sequence[str]]) -> None:
+        assert all("stop calling me" in hints for hints in hint_sets)
+
     async def open(self, hints: Sequence[str]) -> ScriptedRecognition:
         assert "stop calling me" in hints
         self.opened.append(ScriptedRecognition(self._lexicon))
@@ -130,6 +133,9 @@ class ScriptedSynthesizer:
 
     def __init__(self, lexicon: Lexicon) -> None:
         self._lexicon = lexicon
+
+    def warm_up(self) -> None:
+        pass
 
     async def speak(self, text: str) -> AsyncIterator[bytes]:
         value = bytes((self._lexicon.value_of(text),))
@@ -386,7 +392,7 @@ class World:
         await until(lambda: self.server.live_calls == 0, "the call is over")
 
     def spooled(self) -> list[str]:
-        return sorted(path.name for path in (self.parts.data_dir / "spool").iterdir())
+        return sorted(path.name for path in (self.parts.data_dir / "spool").iterdir() if path.name != "spool.id")
 
 
 def _rows(database: Database, attempt_id: str) -> None:
@@ -480,6 +486,7 @@ async def a_world(
         judge=RulesJudge(),
         vault=vault,
         stream_key=KEY,
+        installation="0123456789abcdef",
         settings=Settings(**groups),
         data_dir=folder / "data",
     )

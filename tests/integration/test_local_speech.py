@@ -213,6 +213,29 @@ def test_a_decoder_that_dies_says_so_and_the_next_one_hears(plan: Plan) -> None:
     assert asyncio.run(heard()) == "yes please"
 
 
+def test_there_is_always_a_free_decoder_process_and_no_more_than_that(plan: Plan) -> None:
+    async def seen() -> tuple[list[bool], list[bool], list[int], str]:
+        recognizer = SphinxRecognizer(3)
+        running = [child.running for child in recognizer._children]
+        try:
+            await recognizer.warm_up([plan.all_hints()])
+            idle = [child.running for child in recognizer._children]
+            first = await recognizer.open(plan.all_hints())
+            assert recognizer._preparing is not None
+            await recognizer._preparing
+            running = [child.running for child in recognizer._children]
+            second = await recognizer.open(plan.all_hints())
+            calls = [len(child.live) for child in recognizer._children]
+            say(second, "yes please")
+            heard = (await second.finish_utterance()).text
+            await asyncio.gather(first.close(), second.close())
+            return idle, running, calls, heard
+        finally:
+            await recognizer.close()
+
+    assert asyncio.run(seen()) == ([True, False, False], [True, True, False], [1, 1, 0], "yes please")
+
+
 def test_decoders_end_with_the_process_that_started_them() -> None:
     program = """
 import asyncio, sys
@@ -220,6 +243,8 @@ from core.speech.local import SphinxRecognizer
 async def main():
     recognizer = SphinxRecognizer(2)
     await recognizer.warm_up([("yes", "no")])
+    await recognizer.open(("yes", "no"))
+    await recognizer._preparing
     print(*(child._process.pid for child in recognizer._children), flush=True)
     await asyncio.sleep(60)
 asyncio.run(main())

@@ -162,7 +162,7 @@ async def test_frames_of_other_lengths_are_put_together(world: World) -> None:
 async def test_health_and_other_paths(world: World) -> None:
     base = f"http://127.0.0.1:{world.server.port}"
     async with httpx.AsyncClient(trust_env=False) as client:
-        assert (await client.get(f"{base}/health")).json() == {"status": "ok", "live_calls": 0}
+        assert (await client.get(f"{base}/health")).json() == {"status": "ok", "live_calls": 0, "installation": "0123456789abcdef"}
         assert (await client.get(f"{base}/")).status_code == 404
         world.server.drain()
         assert (await client.get(f"{base}/health")).status_code == 503
@@ -198,7 +198,7 @@ async def test_turns_that_sql_did_not_take_are_replayed_at_the_next_start(world:
             phone.say("yes")
             await phone.until_finished("Which number?")
             assert world.answers()[0] is None
-            leftovers = [(path.name, path.read_bytes()) for path in (world.parts.data_dir / "spool").iterdir()]
+            leftovers = [(path.name, path.read_bytes()) for path in (world.parts.data_dir / "spool").glob("*.turns")]
         await phone.hang_up()
         await world.until_over()
     assert len(leftovers) == 1

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, inspect, text
 
 from core.storage.database import DatabaseUnavailable
-from core.storage.schema import migrate
+from core.storage.schema import MIGRATIONS, migrate
+from core.storage.schema_version import is_known_current, newest_revision
 from core.storage.tables import Base
 
 
@@ -75,3 +78,21 @@ def execute(url: str, statement: str) -> None:
     with engine.begin() as connection:
         connection.execute(text(statement))
     engine.dispose()
+
+
+def test_the_newest_revision_is_the_last_of_the_order() -> None:
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    assert newest_revision() == scripts.get_current_head()
+
+
+def test_whether_there_is_nothing_to_do_is_seen_without_opening_it(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'orch.db'}"
+    assert not is_known_current(url)
+    assert not (tmp_path / "orch.db").exists(), "looking makes no file"
+    migrate(url)
+    assert is_known_current(url)
+    execute(url, "UPDATE alembic_version SET version_num = '9999'")
+    assert not is_known_current(url)
+    (tmp_path / "orch.db").write_text("no database")
+    assert not is_known_current(url)
+    assert not is_known_current("postgresql+psycopg://127.0.0.1/orch")

@@ -48,6 +48,9 @@ class TellingSynthesizer:
         self._voice = voice
         self.said: list[str] = []
 
+    def warm_up(self) -> None:
+        self._voice.warm_up()
+
     def speak(self, text: str) -> AsyncIterator[bytes]:
         self.said.append(text)
         return self._voice.speak(text)

@@ -2,129 +2,20 @@
 
 from __future__ import annotations
 
-import xml.etree.ElementTree as ET
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 from sqlalchemy import select
-from starlette.testclient import TestClient
 
-from core.calls.settlement import Settlement
-from core.clock import SystemClock
-from core.conversation.orchestrator import Orchestrator
-from core.domain.calls import AttemptStatus, Origin
-from core.judge.rules import RulesJudge
-from core.plans.library import PlanLibrary
-from core.settings import CHECKOUT, load_settings
-from core.storage.attempts import begin_attempt, lock_dial
-from core.storage.calls import CallStore, create_call
-from core.storage.contacts import ContactStore
-from core.storage.control import ControlStore
-from core.storage.conversations import ConversationStore
 from core.storage.database import Database
-from core.storage.jobs import JobStore
-from core.storage.journal import JournalStore
 from core.storage.numbers import is_suppressed
-from core.storage.problems import ProblemStore
-from core.storage.runs import Owner
-from core.storage.tables import Attempt, Contact, Run, ScheduledCall
+from core.storage.tables import Run, ScheduledCall
 from core.telephony import stream_token
 from core.telephony.signature import SIGNATURE_HEADER, signature_of
+from tests.integration.webhook_doubles import BASE, KEY, PHONE, SID, STREAM_KEY, TOKEN, World, make_world, verbs
 from workers.webhook_server.access import AccessRules
-from workers.webhook_server.app import create_app
-from workers.webhook_server.parts import WebhookParts
-
-TOKEN = "0123456789abcdef0123456789abcdef"
-KEY = "the-api-key"
-STREAM_KEY = b"k" * 32
-SID = "CA" + "1" * 32
-BASE = "http://127.0.0.1:8000"
-PHONE = "+12025550123"
-
-
-@dataclass
-class World:
-    parts: WebhookParts
-    database: Database
-    client: TestClient
-    attempt_id: str
-
-    def post(self, path: str, form: dict[str, str] | None = None, *, signed: bool = True, token: str = TOKEN):
-        fields = {"CallSid": SID, "AccountSid": "AC1", "To": PHONE, **(form or {})}
-        headers = {SIGNATURE_HEADER: signature_of(token, BASE + path, fields.items())} if signed else {}
-        return self.client.post(path, data=fields, headers=headers)
-
-    def attempt(self) -> Attempt:
-        with self.database.read() as session:
-            return session.get_one(Attempt, self.attempt_id)
-
-
-def make_world(database: Database, tmp_path: Path, mode: str, *, draining: bool = False, live: dict | None = None) -> World:
-    now = datetime.now(UTC)
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv("ORCH_HOME", str(tmp_path))
-        settings = load_settings()
-    plans = PlanLibrary(CHECKOUT / "plans")
-    contacts = ContactStore(database)
-    contact_id = contacts.add(
-        name="Ada", phone=PHONE, timezone="America/New_York", pronunciation="Ay-da", plan=None, simulated=True, now=now
-    )
-    with database.write() as session:
-        contact = session.get_one(Contact, contact_id)
-        call_id = create_call(
-            session,
-            contact=contact,
-            origin=Origin.NOW,
-            origin_key="now:1",
-            plan="medication-check-in",
-            opens_at=now,
-            closes_at=None,
-            now=now,
-            simulated=True,
-        )
-        assert call_id is not None
-        session.flush()
-        run = session.scalars(select(Run)).one()
-        rows = lock_dial(session, call_id, now)
-        attempt = begin_attempt(
-            session,
-            rows,
-            run,
-            Owner.this_process(),
-            carrier="simulator",
-            account="AC-ledger",
-            mode=mode,
-            now=now,
-            send_before=now + timedelta(seconds=10),
-            dial_until=now + timedelta(minutes=5),
-        )
-        attempt.status = AttemptStatus.QUEUED
-        attempt.carrier_call_id = SID
-        attempt_id = attempt.id
-    parts = WebhookParts(
-        settings=settings,
-        clock=SystemClock(),
-        auth_token=TOKEN,
-        stream_key=STREAM_KEY,
-        access=AccessRules(KEY, open_to_loopback=True),
-        settlement=Settlement(database, plans),
-        orchestrator=Orchestrator(RulesJudge(), "orch"),
-        plans=plans,
-        conversations=ConversationStore(database),
-        contacts=contacts,
-        calls=CallStore(database),
-        control=ControlStore(database),
-        journal=JournalStore(database),
-        jobs=JobStore(database),
-        problems=ProblemStore(database),
-        draining=lambda: draining,
-        live_jobs=lambda: live,
-    )
-    client = TestClient(create_app(parts), base_url=BASE, client=("127.0.0.1", 50000))
-    return World(parts, database, client, attempt_id)
 
 
 @pytest.fixture
@@ -135,12 +26,6 @@ def enhanced(sqlite_database: Database, tmp_path: Path) -> World:
 @pytest.fixture
 def standard(database: Database, tmp_path: Path) -> World:
     return make_world(database, tmp_path, "standard")
-
-
-def verbs(response) -> list[ET.Element]:
-    assert response.status_code == 200, response.text
-    assert response.headers["content-type"].startswith("text/xml")
-    return list(ET.fromstring(response.text))
 
 
 def test_an_unsigned_or_wrongly_signed_webhook_is_refused(enhanced: World) -> None:
@@ -171,7 +56,7 @@ def test_voice_hands_the_call_to_a_stream_with_a_token_for_this_call_alone(enhan
     token = next(p.attrib["value"] for p in stream if p.attrib["name"] == "token")
     claim = stream_token.verify(STREAM_KEY, token, SID, datetime.now(UTC))
     assert (claim.attempt_id, claim.epoch) == (enhanced.attempt_id, 1)
-    assert redirect.text == f"{BASE}/webhooks/twilio/continue?attempt={enhanced.attempt_id}"
+    assert redirect.text == f"{BASE}/webhooks/twilio/continue?attempt={enhanced.attempt_id}&stream=1"
     assert enhanced.attempt().voice_served_at is not None
 
 
@@ -297,15 +182,9 @@ def test_a_direct_loopback_request_needs_no_key_under_the_simulator(enhanced: Wo
     assert enhanced.client.get("/api/calls").status_code == 200
 
 
-def test_with_a_public_url_even_loopback_needs_the_key(sqlite_database: Database, tmp_path: Path) -> None:
-    world = make_world(sqlite_database, tmp_path, "enhanced")
-    app = create_app(type(world.parts)(**{**_fields(world.parts), "access": AccessRules(KEY, open_to_loopback=False)}))
-    client = TestClient(app, base_url=BASE, client=("127.0.0.1", 50000))
-    assert client.get("/api/jobs").status_code == 401
-
-
-def _fields(parts: WebhookParts) -> dict[str, object]:
-    return {name: getattr(parts, name) for name in parts.__slots__}
+def test_with_a_public_url_even_loopback_needs_the_key(enhanced: World) -> None:
+    closed = enhanced.with_parts(access=AccessRules(KEY, open_to_loopback=False))
+    assert closed.client.get("/api/jobs").status_code == 401
 
 
 def test_what_is_not_there_is_a_problem_with_one_line(enhanced: World) -> None:
@@ -344,9 +223,6 @@ def test_a_call_can_be_cancelled(enhanced: World) -> None:
         assert session.scalars(select(Run)).one().cancel_requested
 
 
-def test_health_says_when_it_drains(sqlite_database: Database, tmp_path: Path, enhanced: World) -> None:
+def test_health_says_when_it_drains(enhanced: World) -> None:
     assert enhanced.client.get("/health").status_code == 200
-    assert (
-        TestClient(create_app(type(enhanced.parts)(**{**_fields(enhanced.parts), "draining": lambda: True}))).get("/health").status_code
-        == 503
-    )
+    assert enhanced.with_parts(draining_since=lambda: datetime.now(UTC)).client.get("/health").status_code == 503

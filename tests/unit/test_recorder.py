@@ -8,7 +8,7 @@ import stat
 import tempfile
 import tracemalloc
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 
 from core import bootstrap
 from core.clock import SystemClock
-from core.conversation.recording import Tapes, recording_context
+from core.conversation.recording import MOST_WAITING, CallTape, Tapes, recording_context
 from core.errors import InvalidInput, NotFound
 from core.recordings.recorder import PIECE, CallRecorder
 from core.recordings.sealed_file import open_sealed
@@ -218,10 +218,77 @@ def test_a_full_disk_ends_the_recording_once_and_the_call_goes_on(tmp_path: Path
             tape.contact(frame(1))
             tape.orch(frame(2))
         tape.close()
-    assert [line["event"] for line in logs] == ["recording.failed"]
+    assert [line["event"] for line in logs] == ["recording.failed", "recording.incomplete"]
     assert rows.started == [("a", 1, "recordings/a-1.orec")]
     assert rows.sealed == []
+    assert rows.incomplete == [(2.0, 18.0, True)]
     assert tracks(tmp_path / "recordings/a-1.orec", vault, recording_context("a", 1))[0] == bytes([1]) * 2 * SAMPLE_RATE
+
+
+class StuckDisk:
+    """An executor whose thread does not come to its work until told to."""
+
+    def __init__(self) -> None:
+        self.work: list[Callable[[], object]] = []
+
+    def submit(self, work: Callable[[], object]) -> None:
+        self.work.append(work)
+
+    def move(self) -> None:
+        todo, self.work = self.work, []
+        for work in todo:
+            work()
+
+
+def test_a_disk_that_is_too_slow_costs_sound_and_not_memory(tmp_path: Path, vault: Vault) -> None:
+    rows, disk = Rows(), StuckDisk()
+    tape = Tapes(tmp_path, vault, rows, SystemClock(), disk, lambda work: work()).open("a", 1)
+    assert tape is not None
+    with capture_logs() as logs:
+        for _ in range((MOST_WAITING + 20) * 50):
+            tape.contact(frame(1))
+            tape.orch(frame(2))
+        # Only so much waits, however long the disk takes.
+        assert len(disk.work) == MOST_WAITING
+        disk.move()
+        # It has caught up: what comes now is recorded, in its right place.
+        for _ in range(50):
+            tape.contact(frame(3))
+        tape.close()
+        disk.move()
+    assert [line["event"] for line in logs] == ["recording.disk_too_slow", "recording.incomplete"]
+    contact, _ = tracks(tmp_path / "recordings/a-1.orec", vault, recording_context("a", 1))
+    second = SAMPLE_RATE
+    assert contact == bytes([1]) * MOST_WAITING * second + QUIET * 20 * second + bytes([3]) * second
+    # A whole file, of which it is known what is not in it.
+    assert rows.incomplete == [(float(MOST_WAITING + 21), 20.0, False)]
+    assert [seconds for _, _, seconds, _ in rows.sealed] == [float(MOST_WAITING + 21)]
+
+
+def test_a_tape_closed_after_its_thread_has_ended_is_whole_all_the_same(tmp_path: Path, vault: Vault) -> None:
+    rows = Rows()
+    with ThreadPoolExecutor(1) as thread:
+        tape = Tapes(tmp_path, vault, rows, SystemClock(), thread, lambda work: work()).open("a", 1)
+    assert tape is not None
+    for _ in range(60):
+        tape.contact(frame(1))
+    tape.close()
+    tape.close()
+    assert tracks(tmp_path / "recordings/a-1.orec", vault, recording_context("a", 1))[0] == frame(1) * 60
+    assert [seconds for _, _, seconds, _ in rows.sealed] == [1.2]
+    assert rows.incomplete == []
+
+
+def test_a_store_that_refuses_the_end_of_a_tape_harms_nobody(tmp_path: Path, vault: Vault) -> None:
+    def refuse(_: object) -> None:
+        raise OSError("locked")
+
+    with capture_logs() as logs, ThreadPoolExecutor(1) as thread:
+        recorder = CallRecorder(tmp_path / "a", vault, CONTEXT)
+        tape = CallTape(recorder, thread, refuse)
+        tape.contact(frame(1))
+        tape.close()
+    assert [line["event"] for line in logs] == ["recording.failed"]
 
 
 def test_only_the_owner_can_read_a_recording(path: Path, vault: Vault) -> None:
@@ -461,11 +528,17 @@ class Rows:
     def __init__(self) -> None:
         self.started: list[tuple[str, int, str]] = []
         self.sealed: list[tuple[str, int, float, int]] = []
+        self.incomplete: list[tuple[float, float, bool]] = []  # seconds, seconds missing, cut
 
     def recording_started(self, attempt_id: str, epoch: int, path: str, now: datetime) -> None:
         assert now.tzinfo is UTC
         self.started.append((attempt_id, epoch, path))
 
-    def recording_sealed(self, attempt_id: str, epoch: int, seconds: float, size_bytes: int, now: datetime) -> None:
+    def recording_sealed(
+        self, attempt_id: str, epoch: int, seconds: float, size_bytes: int, now: datetime, *, missing_seconds: float, cut: bool
+    ) -> None:
         assert now.tzinfo is UTC
-        self.sealed.append((attempt_id, epoch, seconds, size_bytes))
+        if missing_seconds or cut:
+            self.incomplete.append((seconds, missing_seconds, cut))
+        if not cut:
+            self.sealed.append((attempt_id, epoch, seconds, size_bytes))

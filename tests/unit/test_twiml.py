@@ -58,3 +58,17 @@ def test_waiting_asks_again_afterwards() -> None:
 
     assert (pause.tag, pause.get("length")) == ("Pause", "2")
     assert redirect.text == URL
+
+
+def test_who_rings_us_at_a_bad_moment_hears_a_busy_tone() -> None:
+    (reject,) = verbs(twiml.reject_busy())
+
+    assert (reject.tag, reject.get("reason")) == ("Reject", "busy")
+
+
+def test_a_question_may_be_interrupted() -> None:
+    gather, _ = verbs(twiml.say_and_gather("How are you?", URL))
+
+    # The default is true, and what is said stands inside: a word or a key stops it.
+    assert gather.get("bargeIn") in (None, "true")
+    assert [child.tag for child in gather] == ["Say"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 import orjson
@@ -26,19 +26,23 @@ from core.plans.model import Plan
 from core.storage.conversations import CallContext
 from core.telephony import stream_token
 from core.telephony.stream_token import StreamClaim
-from workers.media_server.stream import MAX_MESSAGE, Counters, MediaStream, Start
+from workers.media_server.stream import MAX_FRAME, Counters, MediaStream, Start
 
 PATH = b"/media"
 HEALTH_PATH = b"/health"
 SPOOL_FOLDER = "spool"
 # Redeeming a token is two small transactions; more at once would only queue on the database's lock.
 GATE_THREADS = 4
+# Streams that have not said which call they are. The carrier says it at once.
+MAX_WAITING = 64
+# A flood must not become a flood of log lines.
+LOG_EVERY_SECONDS = 60.0
 WARM_UP_SECONDS = 20.0
 # Of the time a worker has for its end.
 LAST_COMMIT_SECONDS = 2.0
 
 
-class Refused(Exception):
+class Refused(OrchError):
     """A stream may not be let in; the text is for the log."""
 
 
@@ -48,6 +52,10 @@ class Admission:
     plan: Plan
     epoch: int
     tape: CallTape | None
+
+    def close_tape(self) -> None:
+        if self.tape is not None:
+            self.tape.close()
 
 
 class MediaServer:
@@ -64,13 +72,15 @@ class MediaServer:
         self._clock = clock
         self._turn_detector = turn_detector or _endpointer
         self._beep_detector = beep_detector or _beeps
-        self._turn_log = TurnLog(parts.data_dir / SPOOL_FOLDER, parts.vault, parts.store)
+        self._turn_log = TurnLog(parts.data_dir / SPOOL_FOLDER, parts.vault, parts.store, clock)
         self._log = get_logger()
         self._gate_threads = ThreadPoolExecutor(max_workers=GATE_THREADS, thread_name_prefix="media-gate")
         self._tape_thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="tapes")
         self._tapes = Tapes(parts.data_dir, parts.vault, parts.store, clock, self._tape_thread, self._turn_log.do)
         self._calls: set[asyncio.Task[None]] = set()
         self._streams: set[MediaStream] = set()
+        self._waiting: dict[MediaStream, None] = {}  # the oldest first
+        self._crowded_at = float("-inf")
         self._server: asyncio.Server | None = None
         self._services: Services | None = None
         self._pacer: Pacer | None = None
@@ -100,21 +110,17 @@ class MediaServer:
             max_call_seconds=parts.settings.conversations.max_call_seconds,
         )
         where = {"sock": sock} if sock is not None else {"host": host, "port": port}
-        self._server = await ws_create_server(self._route, max_frame_size=MAX_MESSAGE, read_buffer_init_size=4096, **where)
+        self._server = await ws_create_server(self._route, max_frame_size=MAX_FRAME, read_buffer_init_size=4096, **where)
 
     async def _warm_up(self) -> None:
-        """A first call must not wait for voices and decoders to be built: each plan's is opened once, in every engine there is."""
+        """A first call must not wait for voices and decoders to be built."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         try:
             async with asyncio.timeout(WARM_UP_SECONDS):
-                async for _ in self._parts.synthesizer.speak("Ready."):
-                    pass
-                for plan in await loop.run_in_executor(self._gate_threads, self._plans):
-                    engines = range(self._parts.settings.providers.decoders)
-                    opened = await asyncio.gather(*(self._parts.recognizer.open(plan.all_hints()) for _ in engines))
-                    for recognition in opened:
-                        await recognition.close()
+                voice = loop.run_in_executor(self._gate_threads, self._parts.synthesizer.warm_up)
+                plans = await loop.run_in_executor(self._gate_threads, self._plans)
+                await asyncio.gather(voice, self._parts.recognizer.warm_up([plan.all_hints() for plan in plans]))
         except (ProviderError, TimeoutError) as error:
             # The server comes up all the same: a call that finds no engine ends in order, and is tried again.
             self._log.error("speech.warm_up_failed", error=f"{type(error).__name__}: {error}")
@@ -148,6 +154,7 @@ class MediaServer:
             "streams_started": self.counters.started,
             "streams_refused": self.counters.refused,
             "malformed_messages": self.counters.malformed,
+            "streams_without_start": len(self._waiting),
             "calls_not_saved": self._turn_log.unsaved,
             "pacing_lateness_ms": round(self._pacer.take_worst_lateness_ms(), 1) if self._pacer is not None else 0.0,
         }
@@ -164,7 +171,7 @@ class MediaServer:
         for call in list(self._calls):
             call.cancel()
         await asyncio.gather(*self._calls, return_exceptions=True)
-        for stream in list(self._streams):
+        for stream in [*self._streams, *self._waiting]:
             stream.abort()
         # The last seconds of sound first: what they add to SQL goes through the turn log.
         await asyncio.get_running_loop().run_in_executor(None, self._tape_thread.shutdown)
@@ -178,7 +185,12 @@ class MediaServer:
         if request.path == PATH:
             return MediaStream(self, self.counters)
         if request.path == HEALTH_PATH:
-            body = orjson.dumps({"status": "draining" if self.draining else "ok", "live_calls": self.live_calls})
+            health = {
+                "status": "draining" if self.draining else "ok",
+                "live_calls": self.live_calls,
+                "installation": self._parts.installation,
+            }
+            body = orjson.dumps(health)
             headers = {"Content-Type": "application/json"}
             if self.draining:
                 return WSUpgradeResponseWithListener(WSUpgradeResponse.create_error_response(503, body, headers), None)
@@ -190,7 +202,22 @@ class MediaServer:
     def on_refused(self, reason: str) -> None:
         self._log.warning("media.stream_refused", reason=reason)
 
+    def on_connected(self, stream: MediaStream) -> None:
+        self._waiting[stream] = None
+        if len(self._waiting) > MAX_WAITING:
+            oldest = next(iter(self._waiting))
+            del self._waiting[oldest]
+            oldest.give_way()
+            now = asyncio.get_running_loop().time()
+            if now - self._crowded_at > LOG_EVERY_SECONDS:
+                self._crowded_at = now
+                self._log.warning("media.crowded", waiting=len(self._waiting))
+
+    def on_gone(self, stream: MediaStream) -> None:
+        self._waiting.pop(stream, None)
+
     def on_start(self, stream: MediaStream, start: Start) -> None:
+        self._waiting.pop(stream, None)
         if self.draining:
             # An orderly close, so that the carrier asks our webhook what comes next.
             stream.refuse("draining", WSCloseCode.GOING_AWAY)
@@ -204,9 +231,16 @@ class MediaServer:
     async def _hold(self, stream: MediaStream, start: Start) -> None:
         loop = asyncio.get_running_loop()
         began = loop.time()
+        asked: Future[Admission] | None = None
         try:
             claim = stream_token.verify(self._parts.stream_key, start.token, start.call_sid, self._clock.now())
-            admission = await loop.run_in_executor(self._gate_threads, self._admitted, claim, start.call_sid)
+            asked = self._gate_threads.submit(self._admitted, claim, start.call_sid)
+            admission = await asyncio.wrap_future(asked)
+        except asyncio.CancelledError:
+            if asked is not None:
+                # The thread goes on, and the tape it will open is nobody's.
+                asked.add_done_callback(_close_tape)
+            raise
         except (InvalidInput, Refused) as error:
             stream.refuse(str(error))
             return
@@ -219,13 +253,19 @@ class MediaServer:
             stream.refuse(f"{type(error).__name__}: {error}", WSCloseCode.INTERNAL_ERROR)
             return
         if stream.gone:
-            if admission.tape is not None:
-                admission.tape.close()
+            self._nothing_said(claim)
+            admission.close_tape()
             self._log.info("media.stream_gone", attempt=claim.attempt_id, epoch=claim.epoch)
             return
         assert self._services is not None
-        session = Session(self._services, admission.plan, admission.context, admission.epoch, stream, admission.tape)
-        stream.admit(start.stream_sid, session)
+        try:
+            session = Session(self._services, admission.plan, admission.context, admission.epoch, stream, admission.tape)
+            stream.admit(start.stream_sid, session)
+        except Exception as error:  # noqa: BLE001
+            admission.close_tape()
+            self._log.error("media.session_failed", attempt=claim.attempt_id, error=f"{type(error).__name__}: {error}", exc_info=error)
+            stream.abort()
+            return
         self._log.info(
             "media.stream_started",
             attempt=claim.attempt_id,
@@ -242,19 +282,38 @@ class MediaServer:
             # One call's failure must not reach the others.
             self._log.error("media.session_failed", attempt=claim.attempt_id, error=f"{type(error).__name__}: {error}", exc_info=error)
             stream.abort()
+        finally:
+            if stream.malformed:
+                self._log.warning("media.malformed", attempt=claim.attempt_id, count=stream.malformed, last=stream.malformed_because)
 
     def _admitted(self, claim: StreamClaim, call_sid: str) -> Admission:
         """Use the token up, and read what the call is about. Blocks."""
         store = self._parts.store
-        if not store.redeem_stream(claim.attempt_id, call_sid, claim.epoch, self._clock.now()):
+        if not store.redeem_stream(claim.attempt_id, call_sid, claim.epoch, self._turn_log.spool_id, self._clock.now()):
             raise Refused("the stream token was used before, or belongs to another call")
-        context = store.context(claim.attempt_id)
+        try:
+            return self._admission(claim)
+        except OrchError:
+            self._nothing_said(claim)
+            raise
+
+    def _nothing_said(self, claim: StreamClaim) -> None:
+        """A stream that was let in and never spoke has no words that anybody must wait for."""
+        self._turn_log.do(lambda: self._parts.store.stream_saved(claim.attempt_id, claim.epoch))
+
+    def _admission(self, claim: StreamClaim) -> Admission:
+        context = self._parts.store.context(claim.attempt_id)
         if context is None:
             raise Refused("the attempt is unknown")
         if context.conversation_state not in (None, "in_progress"):
             raise Refused("the conversation is over")
         plan = self._parts.plans.get(context.plan)
         return Admission(context, plan, claim.epoch, self._tapes.open(claim.attempt_id, claim.epoch))
+
+
+def _close_tape(asked: Future[Admission]) -> None:
+    if not asked.cancelled() and asked.exception() is None:
+        asked.result().close_tape()
 
 
 def _endpointer(patience_ms: int) -> TurnDetector:

@@ -29,11 +29,16 @@ UNACKNOWLEDGED_MS = 5000
 CLOSE_SECONDS = 2.0
 # Audio that arrives while the token is being redeemed: five seconds of frames.
 EARLY_FRAMES = 250
-# A carrier's message is well below a kilobyte.
+# A carrier's message is well below a kilobyte. A longer one is dropped; a frame beyond the second limit ends the connection,
+# because it would have to be held in memory first.
 MAX_MESSAGE = 64 * 1024
+MAX_FRAME = 256 * 1024
+# Sound in one message: the carrier sends 20 ms.
+MAX_PAYLOAD = 50 * FRAME_BYTES
 
 _SID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _KEY = re.compile(r"[0-9A-D*#]")
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +76,15 @@ class Gate(Protocol):
         """Answer, now or later, with `stream.admit` or `stream.refuse`."""
         ...
 
+    def on_connected(self, stream: MediaStream) -> None:
+        """A stream that has not said yet which call it is."""
+        ...
+
     def on_refused(self, reason: str) -> None: ...
+
+    def on_gone(self, stream: MediaStream) -> None:
+        """The connection is over."""
+        ...
 
 
 class Malformed(Exception):
@@ -97,6 +110,12 @@ class MediaStream(WSListener):
         self._mark_head = b""
         self._clear = b""
         self._stalled_since: float | None = None
+        self._sid = ""
+        self._sequence = 0
+        self._stopped = False
+        self._marks: set[str] = set()  # sent, and not come back
+        self.malformed = 0
+        self.malformed_because = ""  # the latest
 
     # --- picows -------------------------------------------------------------------------------------------------------
 
@@ -108,6 +127,7 @@ class MediaStream(WSListener):
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNACKNOWLEDGED_MS)
         transport.underlying_transport.set_write_buffer_limits(high=SEND_BUFFER_BYTES, low=SEND_BUFFER_BYTES // 4)
         self._deadline = self._loop.call_later(HANDSHAKE_SECONDS, self._too_late)
+        self._gate.on_connected(self)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         if frame.msg_type == WSMsgType.CLOSE:
@@ -121,6 +141,8 @@ class MediaStream(WSListener):
             self._take(_decoded(frame))
         except Malformed as error:
             self._counters.malformed += 1
+            self.malformed += 1
+            self.malformed_because = str(error)
             if self._receiver is None and not self._asked:
                 self.refuse(f"malformed message: {error}")
 
@@ -131,6 +153,7 @@ class MediaStream(WSListener):
         receiver, self._receiver = self._receiver, None
         if receiver is not None:
             receiver.on_disconnected()
+        self._gate.on_gone(self)
 
     def pause_writing(self) -> None:
         if self._stalled_since is None:
@@ -143,17 +166,37 @@ class MediaStream(WSListener):
 
     def _take(self, message: dict[str, Any]) -> None:
         event = message.get("event")
+        if self._asked:
+            self._in_order(message)
         if event == "media":
             self._media(message)
         elif self._asked:
             self._later(event, message)
         elif event == "start":
             start = _start_of(message)
+            self._sid = start.stream_sid
+            self._in_order(message)
             self._asked = True
             self._cancel_deadline()
             self._gate.on_start(self, start)
         elif event != "connected":
             raise Malformed(f"{str(event)[:20]!r} before start")
+
+    def _in_order(self, message: dict[str, Any]) -> None:
+        """Each message names its stream and is numbered higher than the one before. One that leaves these out is believed."""
+        if message.get("streamSid", self._sid) != self._sid:
+            raise Malformed("another stream's message")
+        if self._stopped:
+            raise Malformed("after stop")
+        number = message.get("sequenceNumber")
+        if number is None:
+            return
+        if not isinstance(number, str) or not _NUMBER.fullmatch(number):
+            raise Malformed("a sequence number that is none")
+        sequence = int(number)
+        if sequence <= self._sequence:
+            raise Malformed("out of order")
+        self._sequence = sequence
 
     def _media(self, message: dict[str, Any]) -> None:
         if not self._asked:
@@ -162,6 +205,8 @@ class MediaStream(WSListener):
             audio = a2b_base64(message["media"]["payload"], strict_mode=True)
         except (KeyError, TypeError, ValueError, BadBase64):
             raise Malformed("media without a payload") from None
+        if not 0 < len(audio) <= MAX_PAYLOAD:
+            raise Malformed("a payload of no fitting size")
         if len(audio) == FRAME_BYTES and not self._rest:
             self._frame(audio)
             return
@@ -184,6 +229,9 @@ class MediaStream(WSListener):
             name = _inner(message, "mark").get("name")
             if not isinstance(name, str):
                 raise Malformed("mark without a name")
+            if name not in self._marks:
+                raise Malformed("a mark that was never sent")
+            self._marks.discard(name)
             if receiver is not None:
                 receiver.on_mark(name)
         elif event == "dtmf":
@@ -193,13 +241,14 @@ class MediaStream(WSListener):
             if receiver is not None:
                 receiver.on_digit(key)
         elif event == "stop":
+            self._stopped = True
             if receiver is not None:
                 receiver.on_stop()
             else:
                 # The contact was quicker than our database.
                 self.close()
         else:
-            raise Malformed("unknown event")
+            raise Malformed("a second start" if event == "start" else "unknown event")
 
     # --- letting in and turning away ----------------------------------------------------------------------------------
 
@@ -227,6 +276,11 @@ class MediaStream(WSListener):
         self._gate.on_refused(reason)
         self._shut(code)
 
+    def give_way(self) -> None:
+        """Too many connections have not said what they want, and this one has had the longest time for it."""
+        self._counters.refused += 1
+        self.abort()
+
     def _too_late(self) -> None:
         self.refuse(f"no start within {HANDSHAKE_SECONDS:g} s")
 
@@ -241,6 +295,7 @@ class MediaStream(WSListener):
         self._send(self._media_head + b2a_base64(frame, newline=False) + b'"}}')
 
     def mark(self, name: str) -> None:
+        self._marks.add(name)
         self._send(self._mark_head + name.encode() + b'"}}')
 
     def clear(self) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query
 from pydantic import BaseModel, Field
 
-from core.errors import NotFound, NotRunning
+from core.errors import NotRunning
 from workers.jobs import JOBS, job_named
 from workers.webhook_server.parts import WebhookParts
 
@@ -90,9 +90,14 @@ def router(parts: WebhookParts) -> APIRouter:
     def entry(wanted: str) -> dict[str, Any]:
         return asdict(parts.journal.find(wanted))
 
+    @routes.get("/inbound")
+    def inbound(limit: Limit = 50) -> list[dict[str, Any]]:
+        """Calls that people made to us, the newest first."""
+        return [asdict(call) for call in parts.inbound_calls.recent(limit=limit)]
+
     @routes.get("/problems")
     def problems() -> list[dict[str, Any]]:
-        return [asdict(problem) for problem in parts.problems.open()]
+        return [asdict(problem) for problem in parts.problems.open(parts.clock.now())]
 
     @routes.get("/dialling")
     def dialling() -> dict[str, Any]:
@@ -106,9 +111,5 @@ def router(parts: WebhookParts) -> APIRouter:
     @routes.post("/dialling/resume")
     def resume() -> dict[str, bool]:
         return {"changed": parts.control.resume(parts.clock.now())}
-
-    @routes.api_route("/{rest:path}", methods=["GET", "POST", "PUT", "PATCH", "DELETE"], include_in_schema=False)
-    def nothing(rest: str) -> None:
-        raise NotFound(f"there is no /api/{rest}; /docs lists what there is")
 
     return routes

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from core.calls.inbound import InboundCalls
 from core.calls.settlement import Settlement
 from core.clock import Clock
 from core.conversation.orchestrator import Orchestrator
@@ -15,6 +17,7 @@ from core.storage.calls import CallStore
 from core.storage.contacts import ContactStore
 from core.storage.control import ControlStore
 from core.storage.conversations import ConversationStore
+from core.storage.inbound import InboundStore
 from core.storage.jobs import JobStore
 from core.storage.journal import JournalStore
 from core.storage.problems import ProblemStore
@@ -25,8 +28,11 @@ from workers.webhook_server.access import AccessRules
 class WebhookParts:
     settings: Settings
     clock: Clock
+    account_sid: str
     auth_token: str
+    own_number: str  # the one we call from, and the only one that people may ring here
     stream_key: bytes
+    installation: str
     access: AccessRules
     settlement: Settlement
     orchestrator: Orchestrator
@@ -38,5 +44,7 @@ class WebhookParts:
     journal: JournalStore
     jobs: JobStore
     problems: ProblemStore
-    draining: Callable[[], bool]
+    inbound: InboundCalls
+    inbound_calls: InboundStore
+    draining_since: Callable[[], datetime | None]
     live_jobs: Callable[[], Mapping[str, Mapping[str, Any]] | None]  # None: the supervisor cannot be asked

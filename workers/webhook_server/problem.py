@@ -30,11 +30,20 @@ def install(app: FastAPI) -> None:
         return problem(status, str(error))
 
     @app.exception_handler(HTTPException)
-    async def _http(_request: Request, error: HTTPException) -> Response:
-        return problem(error.status_code, str(error.detail), dict(error.headers) if error.headers else None)
+    async def _http(request: Request, error: HTTPException) -> Response:
+        detail = str(error.detail)
+        if error.status_code == 404 and detail == HTTPStatus.NOT_FOUND.phrase:
+            detail = f"there is nothing at {request.scope['path'][:200]}; /docs lists what there is"
+        elif error.status_code == 405:
+            detail = f"{request.method} is not allowed here; allowed: {(error.headers or {}).get('Allow', 'nothing')}"
+        return problem(error.status_code, detail, dict(error.headers) if error.headers else None)
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_request: Request, error: RequestValidationError) -> Response:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         return problem(422, f"{where}: {first['msg']}")
+
+    @app.exception_handler(Exception)
+    async def _bug(_request: Request, _error: Exception) -> Response:
+        return problem(500, "something went wrong here; `orch logs --worker webhook-server` says what")

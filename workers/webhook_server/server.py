@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections.abc import Iterator
+from functools import partial
 
 import uvicorn
 from fastapi import FastAPI
+
+from workers.webhook_server.connection import GuardedProtocol, Limits
 
 
 class DrainingServer(uvicorn.Server):
@@ -24,9 +27,12 @@ class DrainingServer(uvicorn.Server):
         self.should_exit = True
 
 
-def make_server(app: FastAPI, grace_seconds: int = 5) -> DrainingServer:
+def make_server(app: FastAPI, grace_seconds: int = 5, limits: Limits | None = None) -> DrainingServer:
     config = uvicorn.Config(
         app,
+        http=partial(GuardedProtocol, limits or Limits()),  # type: ignore[arg-type]
+        # Calls' sound has a server of its own; nothing here is to be upgraded.
+        ws="none",
         log_config=None,
         access_log=False,
         # Client addresses are not to be taken from headers: the API's access rules look at the real peer.
@@ -35,7 +41,6 @@ def make_server(app: FastAPI, grace_seconds: int = 5) -> DrainingServer:
         lifespan="off",
         timeout_graceful_shutdown=grace_seconds,
         timeout_keep_alive=30,
-        h11_max_incomplete_event_size=64 * 1024,
     )
     return DrainingServer(config)
 
