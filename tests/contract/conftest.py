@@ -9,12 +9,14 @@ import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from aiohttp import WSMsgType, web
+from twilio.rest import Client
 
 from core.telephony.base import DialRequest, Placed
 from core.telephony.signature import is_authentic
@@ -22,7 +24,7 @@ from core.telephony.twilio import TwilioCarrier
 from workers.phone_simulator.audio import tone
 from workers.phone_simulator.behaviours import CalleeBook
 from workers.phone_simulator.ledger import CallRecord, Ledger
-from workers.phone_simulator.network import NetworkOptions
+from workers.phone_simulator.network import InboundSetup, NetworkOptions
 from workers.phone_simulator.threaded import ThreadedSimulator
 
 ACCOUNT = "AC" + "a" * 32
@@ -81,6 +83,8 @@ class Hit:
     pairs: list[tuple[str, str]]
     method: str
     authentic: bool
+    path_and_query: str
+    signature: str
 
 
 @dataclass
@@ -173,6 +177,8 @@ class OurSide:
             pairs,
             request.method,
             is_authentic(TOKEN, signed_url, pairs, request.headers.get("X-Twilio-Signature")),
+            request.raw_path,
+            request.headers.get("X-Twilio-Signature", ""),
         )
         self.hits.append(hit)
         waiting = self.answers.get(request.path, [])
@@ -227,9 +233,46 @@ class Rig:
         self._stack.callback(lambda: self.network.run(self.us.close()))
         return self
 
+    def take_calls(self) -> None:
+        """From now on our number asks `/incoming` what to do with calls that come in."""
+        network = self.network.app.network
+        network.options = replace(network.options, inbound=InboundSetup(self.us.url("/incoming"), self.us.url("/status")))
+
     @property
     def ledger(self) -> Ledger:
         return self.network.ledger
+
+    @property
+    def api(self) -> str:
+        """Where the account's resources are."""
+        return f"{self.network.base_url}/2010-04-01/Accounts/{self.account}"
+
+    def ask(self, method: str, path: str, /, **fields: Any) -> httpx.Response:
+        """A request to the account's resource at `path`, or to one outside it (`/simulator/...`)."""
+        url = f"{self.network.base_url}{path}" if path.startswith("/simulator") else f"{self.api}{path}"
+        given: dict[str, Any] = {"params": fields} if method == "GET" else {"data": fields}
+        return httpx.request(method, url, auth=(self.account, self.token), **(given if fields else {}))
+
+    def order(self, to: str = CALLEE, **changes: Any) -> str:
+        """The sid of a call created with these fields beside To, From and Url."""
+        answer = self.ask("POST", "/Calls.json", **{"To": to, "From": self.caller, "Url": self.us.url("/voice"), **changes})
+        assert answer.status_code == 201, answer.text
+        return str(answer.json()["sid"])
+
+    def sdk(self) -> Client:
+        client = Client(self.account, self.token, environment={"TWILIO_EDGE": "", "TWILIO_REGION": ""})
+        client.api.base_url = self.network.base_url
+        return client
+
+    def codes(self, sid: str) -> list[int]:
+        return [event.detail["code"] for event in self.ledger.warnings(sid)]
+
+    def verbs(self, sid: str) -> list[str]:
+        return [event.detail["verb"] for event in self.ledger.events(sid, "verb")]
+
+    def troubles(self, sid: str | None = None) -> list[str]:
+        """What the weather did."""
+        return [event.detail["what"] for event in self.ledger.events(sid, "weather")]
 
     def carrier(self, **changes: Any) -> TwilioCarrier:
         given = {"account_sid": ACCOUNT, "auth_token": TOKEN, "from_number": CALLER, "base_url": self.network.base_url, **changes}

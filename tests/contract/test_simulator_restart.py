@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from core.telephony.base import CarrierStatus, Placed
@@ -28,6 +29,7 @@ from core.speech.base import Synthesizer
 from workers.phone_simulator.behaviours import CalleeBook
 from workers.phone_simulator.network import NetworkOptions
 from workers.phone_simulator.simulator import open_simulator
+from workers.phone_simulator.weather import Weather
 
 class Mute:
     def __init__(self, voice, words_per_minute): pass
@@ -36,13 +38,13 @@ class Mute:
     async def close(self): pass
 
 async def main():
-    ledger, account, token, caller, port = sys.argv[1:]
+    ledger, account, token, caller, port, weather = sys.argv[1:]
     book = CalleeBook.model_validate({
         "behaviours": {"silent": {"kind": "answers", "ring_seconds": 0.1}, "rings": {"kind": "no_answer"}},
         "callees": [{"numbers": ["+12025550130"], "behaviour": "rings"}],
         "otherwise": {"behaviour": "silent"},
     })
-    options = NetworkOptions(account, token, frozenset({caller}), calls_per_second=1000)
+    options = NetworkOptions(account, token, frozenset({caller}), calls_per_second=1000, weather=Weather.model_validate_json(weather))
     simulator = await open_simulator(options, book, Path(ledger), Mute)
     await simulator.start(socket.create_server(("127.0.0.1", int(port))))
     print("ready", flush=True)
@@ -55,11 +57,11 @@ asyncio.run(main())
 class Network:
     """One life of the process after another, on one ledger and one port."""
 
-    def __init__(self, rig: Any, folder: Path) -> None:
+    def __init__(self, rig: Any, folder: Path, weather: str = "{}") -> None:
         self.path = folder / "other_network.db"
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self._arguments = [str(self.path), rig.account, rig.token, rig.caller, str(self.port)]
+        self._arguments = [str(self.path), rig.account, rig.token, rig.caller, str(self.port), weather]
         self._process: subprocess.Popen[str] | None = None
 
     def start(self) -> None:
@@ -147,6 +149,46 @@ def test_a_callback_that_was_due_at_the_kill_is_sent_afterwards(rig: Any, tmp_pa
 
         rig.until(lambda: "canceled" in rig.us.statuses)
         assert rig.us.statuses == ["initiated", "initiated", "ringing", "canceled"]
+    finally:
+        network.kill()
+
+
+def test_recordings_dialled_legs_and_late_callbacks_survive_a_kill(rig: Any, tmp_path: Path) -> None:
+    rig.start()
+    rig.us.answers["/voice"] = [rig.twiml("<Dial>+12025550198</Dial>")]
+    network = Network(rig, tmp_path, '{"callback_late": 1, "callback_late_by": 3, "listed_after": 1000}')
+    network.start()
+    try:
+        order = {
+            "To": "+12025550199",
+            "From": rig.caller,
+            "Url": rig.us.url("/voice"),
+            "StatusCallback": rig.us.url("/status"),
+            "Record": "true",
+            "RecordingStatusCallback": rig.us.url("/recorded"),
+            "StatusCallbackEvent": ["initiated", "completed"],
+            "RecordingStatusCallbackEvent": ["absent", "completed"],
+        }
+        url = f"http://127.0.0.1:{network.port}/2010-04-01/Accounts/{rig.account}/Calls"
+        sid = httpx.post(f"{url}.json", data=order, auth=(rig.account, rig.token)).json()["sid"]
+        ledger = Ledger(network.path)
+        rig.until(lambda: [leg for leg in ledger.legs(sid) if leg.status == "in-progress"], "the second phone")
+
+        network.kill()
+        assert rig.us.to("/status") == []
+        network.start()
+
+        call, (leg,) = ledger.call(sid), ledger.legs(sid)
+        assert call is not None
+        assert (call.status, leg.status) == ("completed", "completed")
+        (recording,) = ledger.recordings(sid)
+        assert (recording.status, recording.seconds) == ("absent", 0)
+        rig.until(lambda: len(rig.us.to("/status")) == 2 and rig.us.to("/recorded"), "what was late before the kill, and the ends")
+        assert rig.us.statuses == ["initiated", "completed"]
+        assert rig.us.to("/recorded")[0].fields["RecordingStatus"] == "absent"
+        # What the list does not show yet, it does not show after the kill either.
+        assert httpx.get(f"{url}.json", auth=(rig.account, rig.token)).json()["calls"] == []
+        ledger.close()
     finally:
         network.kill()
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from workers.phone_simulator.audio import silence, tone
+from workers.phone_simulator.weather import Weather
 
 STREAM = '<Connect><Stream url="{}"><Parameter name="token" value="s3cr3t"/></Stream></Connect>'
 AFTER = '<Redirect method="POST">/after</Redirect>'
@@ -272,15 +273,19 @@ def test_a_binary_message_is_counted(rig: Any) -> None:
     assert codes(rig, sid) == [31950]
 
 
-@pytest.mark.parametrize(("hang_up", "asked_again"), [(False, 1), (True, 0)])
-def test_after_a_connection_that_broke_the_network_goes_on_or_hangs_up(rig: Any, hang_up: bool, asked_again: int) -> None:
+@pytest.mark.parametrize(("then", "asked_again"), [("next_verb", 1), ("hang_up", 0), ("silence", 0)])
+def test_after_a_connection_that_broke_the_network_goes_on_or_hangs_up_or_is_silent(rig: Any, then: str, asked_again: int) -> None:
     async def break_it(talk: Any) -> None:
         await talk.until(lambda t: t.of("media"))
         talk.socket._req.transport.abort()
 
-    start(rig, break_it, hang_up_after_break=hang_up)
+    start(rig, break_it, weather=Weather.model_validate({"after_break": {then: 1}}))
 
     sid = rig.dial("+12025550199")
+    if then == "silence":
+        rig.until(lambda: any(event.detail.get("then") == then for event in rig.ledger.events(sid, "stream")))
+        assert rig.call(sid).status == "in-progress"
+        rig.carrier().hang_up(sid)
     call = rig.until_over(sid)
 
     assert call.status == "completed"

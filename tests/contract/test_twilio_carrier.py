@@ -16,6 +16,7 @@ import pytest
 from core.errors import ProviderError
 from core.telephony.base import CarrierStatus, DialRequest, NotPlaced, Placed, Unknown
 from core.telephony.twilio import TwilioCarrier
+from workers.phone_simulator.weather import Weather
 
 ACCOUNT = "AC" + "a" * 32
 REQUEST = DialRequest(
@@ -512,3 +513,83 @@ def test_calls_that_came_in_are_not_ours(serve: Any) -> None:
     listed = carrier(server).list_calls("+12025550110", datetime(2026, 1, 1, tzinfo=UTC))
 
     assert [call.direction for call in listed] == ["outbound-api"]
+
+
+# --- the carrier's clock, and the carrier in bad weather ------------------------------------------------------------
+
+
+def test_the_carriers_clock_is_read_from_its_answers(rig: Any) -> None:
+    rig.start()
+
+    now = rig.carrier().carrier_now()
+
+    assert now is not None
+    assert now.tzinfo is not None
+    assert abs(datetime.now(UTC) - now) < timedelta(seconds=5)
+    (request,) = rig.ledger.events(kind="request")
+    assert (request.detail["method"], request.detail["fields"]) == ("GET", {"PageSize": ["1"]})
+
+
+def test_a_clock_that_is_wrong_is_told_as_it_is(serve: Any) -> None:
+    assert carrier(serve(answers(200, PAGE))).carrier_now() == datetime(2026, 11, 21, 10, tzinfo=UTC)
+
+
+def test_a_carrier_without_a_clock_is_none_and_one_that_fails_an_error(serve: Any, rig: Any) -> None:
+    def undated(server: RawServer, connection: socket.socket) -> None:
+        server.read_request(connection)
+        connection.sendall(http_answer(200, PAGE).replace(b"Date: ", b"X-Was: "))
+
+    assert carrier(serve(undated)).carrier_now() is None
+
+    rig.start(weather=Weather(request_fails=1))
+    with pytest.raises(ProviderError) as caught:
+        rig.carrier().carrier_now()
+    assert (caught.value.retryable, caught.value.code) == (True, "20503")
+
+
+def test_a_list_that_lags_is_complete_later_and_a_call_is_found_by_its_id_at_once(rig: Any) -> None:
+    rig.start(speed=50.0, weather=Weather(listed_after=(1, 1)))
+    adapter = rig.carrier(page_size=2)
+    sids = {rig.dial("+12025550170", attempt=f"a-{n}") for n in range(5)}
+    since = datetime.now(UTC) - timedelta(hours=1)
+
+    early = {call.carrier_call_id for call in adapter.list_calls("+12025550170", since)}
+
+    assert early < sids
+    assert all(adapter.fetch(sid) is not None for sid in sids)
+    rig.until(lambda: {call.carrier_call_id for call in adapter.list_calls("+12025550170", since)} == sids, "the whole list")
+
+
+def test_a_list_is_whole_or_an_error_whichever_page_fails(rig: Any) -> None:
+    rig.start(speed=50.0, weather=Weather(request_fails=0.4))
+    sids = {rig.dial("+12025550170", attempt=f"a-{n}") for n in range(6)}
+    adapter = rig.carrier(page_size=2)
+    results: list[set[str] | str] = []
+
+    for _ in range(20):
+        try:
+            results.append({call.carrier_call_id for call in adapter.list_calls("+12025550170", datetime(2026, 1, 1, tzinfo=UTC))})
+        except ProviderError as error:
+            results.append("error" if error.retryable else "final")
+
+    assert "error" in results
+    assert [found for found in results if found != "error"] == [sids] * (len(results) - results.count("error"))
+    assert sids in results
+
+
+def test_a_call_that_is_ended_although_the_answer_says_otherwise_is_over(rig: Any) -> None:
+    rig.start(weather=Weather(update_fails_after=1))
+    rig.us.answers["/voice"] = [rig.twiml('<Pause length="60"/>')]
+    sid = rig.dial("+12025550199")
+    rig.until(lambda: rig.call(sid).status == "in-progress")
+    adapter = rig.carrier()
+
+    with pytest.raises(ProviderError) as caught:
+        adapter.hang_up(sid)
+    adapter.hang_up(sid)
+
+    assert caught.value.retryable
+    assert rig.until_over(sid).status == "completed"
+    ended = adapter.fetch(sid)
+    assert ended is not None
+    assert ended.status is CarrierStatus.COMPLETED

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
+from core.errors import InvalidInput, SettingsError
 from core.speech.base import Synthesizer
 from core.telephony.simulated import simulated_account
 from workers.phone_simulator.behaviours import SHIPPED, load_callees
-from workers.phone_simulator.network import NetworkOptions
+from workers.phone_simulator.network import InboundSetup, NetworkOptions
 from workers.phone_simulator.simulator import LEDGER_NAME, open_simulator
+from workers.phone_simulator.weather import load_weather
 from workers.runtime import Runtime, run_worker
 
 NAME = "phone-simulator"
@@ -24,14 +26,25 @@ def _voice(voice: str, words_per_minute: int) -> Synthesizer:
 async def start(runtime: Runtime) -> None:
     settings = runtime.settings
     account = simulated_account(settings.paths.keys)
+    try:
+        callees = load_callees(settings.providers.simulator_callees or SHIPPED)
+        weather = load_weather(settings.providers.simulator_weather, settings.paths.home)
+    except InvalidInput as error:
+        # A file that a setting names is part of the setting: starting again would not mend it.
+        raise SettingsError(str(error)) from error
     simulator = await open_simulator(
         NetworkOptions(
             account_sid=account.account_sid,
             auth_token=account.auth_token,
             numbers=frozenset({account.from_number}),
             seed=settings.providers.simulator_seed,
+            weather=weather,
+            inbound=InboundSetup(
+                voice_url=f"{settings.public_url}/webhooks/twilio/voice",
+                status_url=f"{settings.public_url}/webhooks/twilio/status",
+            ),
         ),
-        load_callees(settings.providers.simulator_callees or SHIPPED),
+        callees,
         settings.paths.data / LEDGER_NAME,
         _voice,
     )

@@ -10,6 +10,8 @@ MESSAGES: dict[int, tuple[int, str]] = {
     20004: (405, "Method not allowed"),
     20404: (404, "The requested resource {detail} was not found"),
     20429: (429, "Too many concurrent requests"),
+    20500: (500, "An internal server error has occurred"),
+    20503: (503, "Service unavailable"),
     21201: (400, "No 'To' number specified"),
     21205: (400, "Url is not a valid URL: {detail}"),
     21206: (400, "Invalid SendDigits: {detail}"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from functools import lru_cache
 
 from core.speech.base import SAMPLE_RATE, SILENCE
@@ -40,3 +41,24 @@ def tone(hertz: int, seconds: float) -> bytes:
 
 def silence(length: int) -> bytes:
     return bytes([SILENCE]) * length
+
+
+@lru_cache(maxsize=8)
+def cough(seconds: float) -> bytes:
+    """White noise that starts loud and dies away: heard by everybody, understood by nobody."""
+    noise = random.Random("cough")
+    length = round(SAMPLE_RATE * seconds)
+    return bytes(encode(round(noise.uniform(-9000, 9000) * (1 - n / length))) for n in range(length))
+
+
+@lru_cache(maxsize=8)
+def mumble(seconds: float) -> bytes:
+    """A low voice without words: a buzz of 120 Hz, swelling four times a second as syllables do, under some noise."""
+    noise = random.Random("mumble")
+    samples = []
+    for n in range(round(SAMPLE_RATE * seconds)):
+        at = n / SAMPLE_RATE
+        buzz = sum(math.sin(2 * math.pi * 120 * harmonic * at) / harmonic for harmonic in (1, 2, 3, 5))
+        swell = 0.5 - 0.5 * math.cos(2 * math.pi * 4 * at)
+        samples.append(encode(round(swell * (4000 * buzz + noise.uniform(-800, 800)))))
+    return bytes(samples)

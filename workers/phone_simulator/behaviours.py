@@ -6,42 +6,18 @@ import random
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from core.errors import InvalidInput
+from workers.phone_simulator.script import Step
+from workers.phone_simulator.weather import Weather
+from workers.phone_simulator.yaml_model import YamlModel, read_yaml
 
 SHIPPED = Path(__file__).with_name("callees.yaml")
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Step(_Model):
-    """One thing a callee does: exactly one of `say`, `dtmf`, `tone`, `silence`, `hang_up`. Durations are in seconds."""
-
-    say: str | None = Field(default=None, min_length=1)
-    dtmf: str | None = Field(default=None, pattern=r"^[0-9A-D*#]+$")
-    tone: float | None = Field(default=None, gt=0, le=10)
-    silence: float | None = Field(default=None, gt=0, le=3600)
-    hang_up: Literal[True] | None = None
-    after: float = Field(default=0.6, ge=0, le=60, description="Quiet on the line before the step.")
-    prompted: bool = Field(default=True, description="Whether something must be heard first, since the callee's last step.")
-
-    @model_validator(mode="after")
-    def _one_thing(self) -> Self:
-        given = [name for name in ("say", "dtmf", "tone", "silence", "hang_up") if getattr(self, name) is not None]
-        if len(given) != 1:
-            raise ValueError(
-                "a step needs exactly one of say, dtmf, tone, silence, hang_up" + (f"; this one has {' and '.join(given)}" if given else "")
-            )
-        return self
-
-
-class Behaviour(_Model):
+class Behaviour(YamlModel):
     """What happens when the phone rings. Durations are in seconds."""
 
     kind: Literal["answers", "voicemail", "busy", "no_answer", "rejected"]
@@ -55,7 +31,7 @@ class Behaviour(_Model):
         default=60, gt=0, description="Hangs up after hearing nothing for so long; a machine's longest message."
     )
     greeting: str | None = Field(default=None, description="What the machine says; then it beeps.")
-    beep_seconds: float = Field(default=0.5, gt=0, le=5)
+    beep_seconds: float = Field(default=0.5, ge=0, le=5, description="0: the machine does not beep.")
     answered_by: Literal["human", "machine_start", "fax", "unknown"] | None = Field(
         default=None, description="What machine detection finds."
     )
@@ -71,6 +47,8 @@ class Behaviour(_Model):
             raise ValueError(f"only one who answers has a script, and kind is {self.kind}")
         if self.then == "repeat_last" and not self.script:
             raise ValueError("repeat_last needs a script")
+        if self.then == "repeat_last" and (self.script[-1].at is not None or self.script[-1].goes_dead):
+            raise ValueError("a step that happens at one moment, or ends everything, cannot be repeated")
         return self
 
     @property
@@ -81,19 +59,18 @@ class Behaviour(_Model):
     def steps(self) -> tuple[Step, ...]:
         if self.kind != "voicemail":
             return self.script
-        return (
-            Step(say=self.greeting, after=0.5, prompted=False),
-            Step(tone=self.beep_seconds, after=0.3, prompted=False),
-        )
+        greets = Step(say=self.greeting, after=0.5, prompted=False)
+        return (greets, Step(tone=self.beep_seconds, after=0.3, prompted=False)) if self.beep_seconds else (greets,)
 
 
-class Choice(_Model):
+class Choice(YamlModel):
     """Which behaviour a call meets: always the same one, one after the other over successive calls, or one drawn by weight."""
 
     behaviour: str | None = None
     sequence: tuple[str, ...] | None = Field(default=None, min_length=1)
     start_over: bool = Field(default=False, description="Whether a sequence begins again; otherwise its last behaviour stays.")
     weights: dict[str, int] | None = None
+    weather: Weather | None = Field(default=None, description="A preset's name, or what is different on these lines.")
 
     @model_validator(mode="after")
     def _one_way(self) -> Self:
@@ -135,7 +112,7 @@ class Callees(Choice):
         return any(fnmatchcase(number, pattern) for pattern in self.numbers)
 
 
-class CalleeBook(_Model):
+class CalleeBook(YamlModel):
     """Everybody who can be called. The first entry of `callees` that covers a number counts."""
 
     behaviours: dict[str, Behaviour]
@@ -151,43 +128,17 @@ class CalleeBook(_Model):
         return self
 
     def behaviour_for(self, number: str, nth: int, seed: int) -> tuple[str, Behaviour]:
-        choice = next((c for c in self.callees if c.covers(number)), self.otherwise)
-        name = choice.pick(number, nth, seed)
+        name = self._choice(number).pick(number, nth, seed)
         return name, self.behaviours[name]
+
+    def weather_for(self, number: str, everywhere: Weather) -> Weather:
+        own = self._choice(number).weather
+        return everywhere if own is None else own.over(everywhere)
+
+    def _choice(self, number: str) -> Choice:
+        return next((choice for choice in self.callees if choice.covers(number)), self.otherwise)
 
 
 def load_callees(path: Path = SHIPPED) -> CalleeBook:
     """Read the file. Raises InvalidInput: `file:line: where: what is wrong`."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        root = yaml.compose(text, Loader=yaml.SafeLoader)
-        return CalleeBook.model_validate(yaml.safe_load(text))
-    except OSError as error:
-        raise InvalidInput(f"{path}: cannot be read: {error.strerror}") from error
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise InvalidInput(f"{path}:{line}: {error.problem}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = " > ".join(map(str, first["loc"]))
-        said = first["msg"].removeprefix("Value error, ")
-        raise InvalidInput(f"{path}:{_line(root, first['loc'])}: {where + ': ' if where else ''}{said}") from error
-
-
-def _line(node: Any, location: Sequence[int | str]) -> int:
-    """The line nearest to where pydantic's `location` points."""
-    line = 1
-    for key in location:
-        if node is not None:
-            line = node.start_mark.line + 1
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((k, v) for k, v in node.value if k.value == str(key)), None)
-            if pair is None:
-                return line
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            node = node.value[key]
-            line = node.start_mark.line + 1
-        else:
-            return line
-    return line
+    return read_yaml(path, CalleeBook)

@@ -30,7 +30,7 @@ def as_json(call: CallRecord, account_sid: str) -> dict[str, Any]:
         "sid": call.sid,
         "date_created": rfc2822(call.created_at),
         "date_updated": rfc2822(call.updated_at),
-        "parent_call_sid": None,
+        "parent_call_sid": call.parent_sid,
         "account_sid": account_sid,
         "to": call.to,
         "to_formatted": formatted(call.to),
@@ -46,7 +46,6 @@ def as_json(call: CallRecord, account_sid: str) -> dict[str, Any]:
         "price_unit": "USD",
         "direction": call.direction,
         "answered_by": call.answered_by,
-        "annotation": None,
         "api_version": API_VERSION,
         "forwarded_from": None,
         "group_sid": None,
@@ -73,6 +72,8 @@ def webhook_fields(call: CallRecord, account_sid: str) -> Fields:
     ]
     for who, number in (("From", call.from_), ("To", call.to), ("Caller", call.from_), ("Called", call.to)):
         fields += [(f"{who}City", ""), (f"{who}State", ""), (f"{who}Zip", ""), (f"{who}Country", country(number))]
+    if call.parent_sid is not None:
+        fields.append(("ParentCallSid", call.parent_sid))
     return fields
 
 

@@ -9,6 +9,9 @@ import asyncio
 import base64
 import contextlib
 import json
+import os
+import random
+import socket as sockets
 import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -23,10 +26,12 @@ import aiohttp
 from core.speech.base import FRAME_MS
 from core.telephony.signature import SIGNATURE_HEADER, signature_of
 from workers.phone_simulator.callee import Callee, Moment
-from workers.phone_simulator.ledger import Fields, LedgerWriter
+from workers.phone_simulator.ledger import Fields
+from workers.phone_simulator.ledger_writer import LedgerWriter
 from workers.phone_simulator.playback import Playback
 from workers.phone_simulator.stream_messages import Clear, InvalidMessageError, Mark, Media, read_message
 from workers.phone_simulator.verbs import Stream
+from workers.phone_simulator.weather import StreamTrouble, StreamWeather
 
 _CONNECT_SECONDS = 5
 _SEND_SECONDS = 10
@@ -34,6 +39,7 @@ _CLOSE_SECONDS = 2
 _MOST_WARNINGS = 20
 
 StatusCallback = Callable[[str, str, str, Fields], Awaitable[object]]  # purpose, url, method, fields
+HeardBoth = Callable[[bytes, bytes], None]  # 20 ms of the callee, and of what he was played
 
 
 class _BadUrlError(Exception):
@@ -79,6 +85,8 @@ class MediaStream:
         ledger: LedgerWriter,
         session: aiohttp.ClientSession,
         callback: StatusCallback,
+        weather: StreamWeather,
+        recorded: HeardBoth,
     ) -> None:
         self.sid = "MZ" + uuid.uuid4().hex
         self._call = call
@@ -92,6 +100,10 @@ class MediaStream:
         self._chunk = 0
         self._warnings = 0
         self._problem = ""
+        self._weather = weather
+        self._recorded = recorded
+        self._trouble_begun = False
+        self._drop_next = False
 
     async def run(self) -> StreamEnd:
         """Until either side ends it. Cancelled when the network ends the call: our side is then told with `stop`, too."""
@@ -107,6 +119,8 @@ class MediaStream:
         finally:
             if end is not StreamEnd.CLOSED and end is not StreamEnd.BROKEN:
                 await self._stop(socket)
+            if self._is_mute:
+                _cut(socket)
             with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await socket.close()
@@ -116,6 +130,10 @@ class MediaStream:
         return end
 
     async def _connect(self) -> aiohttp.ClientWebSocketResponse | None:
+        if self._weather.trouble is StreamTrouble.REFUSED:
+            self._begin_trouble()
+            self._not_connected(31920, "the server did not take the connection")
+            return None
         try:
             _check_url(self._verb.url)
             async with asyncio.timeout(_CONNECT_SECONDS):
@@ -171,16 +189,26 @@ class MediaStream:
         """The pacemaker: every 20 ms by the clock, so that a late frame does not make all that follow late."""
         loop = asyncio.get_running_loop()
         began = loop.time()
+        late = random.Random(self._weather.seed)
         try:
             while True:
+                if (
+                    not self._trouble_begun
+                    and self._weather.trouble is not StreamTrouble.NONE
+                    and loop.time() - began >= self._weather.after
+                ):
+                    self._begin_trouble()
+                    if self._weather.trouble is StreamTrouble.BROKEN:
+                        _cut(socket)
                 played, reached = self._playback.next_frame()
                 moment = self._callee.listen(played)
+                self._recorded(moment.frame, played)
                 await self._send_moment(socket, moment)
                 for name in reached:
                     await self._return_mark(socket, name, cleared=False)
                 if moment.hangs_up:
                     return StreamEnd.HUNG_UP
-                delay = began + self._chunk * FRAME_MS / 1000 - loop.time()
+                delay = began + self._chunk * FRAME_MS / 1000 - loop.time() + late.uniform(*self._weather.frame_late_by)
                 # Yields even when late, or a stalled loop would not hear anybody while it catches up.
                 await asyncio.sleep(max(0.0, delay))
         except (ConnectionError, aiohttp.ClientError):
@@ -213,6 +241,9 @@ class MediaStream:
     async def _receive(self, socket: aiohttp.ClientWebSocketResponse) -> StreamEnd:
         while True:
             message = await socket.receive()
+            if self._trouble_begun and self._weather.trouble is StreamTrouble.STOPS_READING:
+                # What is not read fills the buffers between us, until the other side cannot send.
+                await asyncio.Event().wait()
             if message.type is aiohttp.WSMsgType.TEXT:
                 await self._obey(socket, message.data)
             elif message.type is aiohttp.WSMsgType.BINARY:
@@ -229,6 +260,10 @@ class MediaStream:
             message = read_message(text, self.sid)
         except InvalidMessageError as error:
             self._warn(31951, str(error))
+            return
+        if self._drop_next and not isinstance(message, Clear):
+            self._drop_next = False
+            self._warn(31951, f"a {type(message).__name__.lower()} message was dropped")
             return
         match message:
             case Media(audio):
@@ -252,7 +287,18 @@ class MediaStream:
         self._sequence += 1
         await self._send_text(socket, {"event": event, "sequenceNumber": str(self._sequence), "streamSid": self.sid, event: inner})
 
+    @property
+    def _is_mute(self) -> bool:
+        return self._trouble_begun and self._weather.trouble is StreamTrouble.STOPS_SENDING
+
+    def _begin_trouble(self) -> None:
+        self._trouble_begun = True
+        self._drop_next = self._weather.trouble is StreamTrouble.DROPS_MESSAGE
+        self._ledger.weather(self._call.sid, f"stream_{self._weather.trouble}", stream_sid=self.sid, at_ms=self._chunk * FRAME_MS)
+
     async def _send_text(self, socket: aiohttp.ClientWebSocketResponse, message: dict[str, Any]) -> None:
+        if self._is_mute:
+            return
         async with asyncio.timeout(_SEND_SECONDS):
             await socket.send_str(json.dumps(message, separators=(",", ":")))
 
@@ -283,3 +329,13 @@ class MediaStream:
         if self._problem:
             fields.append(("StreamError", self._problem))
         await self._callback("stream", self._verb.status_callback, self._verb.status_callback_method, fields)
+
+
+def _cut(socket: aiohttp.ClientWebSocketResponse) -> None:
+    """End the connection as a network does: without a close frame."""
+    transport_socket = socket.get_extra_info("socket")
+    if transport_socket is None or transport_socket.fileno() < 0:
+        return
+    # The event loop's own object does not let anybody shut it down; a copy of the descriptor does.
+    with sockets.socket(fileno=os.dup(transport_socket.fileno())) as copy, contextlib.suppress(OSError):
+        copy.shutdown(sockets.SHUT_RDWR)

@@ -1,28 +1,37 @@
-"""Twilio's REST interface for calls, over HTTP.
+"""Twilio's REST interface over HTTP: who may ask, what is written down, and what the weather does to answers.
 
-Source: the OpenAPI document of the 2010 API (CreateCall, FetchCall, UpdateCall, ListCall).
+Source: the OpenAPI document of the 2010 API.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-import re
 import socket
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlencode
+import struct
+from collections import Counter
+from collections.abc import Awaitable, Callable
 
 import orjson
 from aiohttp import BasicAuth, web
 
+from workers.phone_simulator import rest_calls, rest_inspection, rest_recordings
 from workers.phone_simulator.api_errors import ApiError
-from workers.phone_simulator.call_resource import API_VERSION, as_json
+from workers.phone_simulator.call_resource import API_VERSION
 from workers.phone_simulator.network import PhoneNetwork
+from workers.phone_simulator.rest_answers import Answer, Asked
+from workers.phone_simulator.weather import CreateTrouble, Dice
 
-_CALL_SID = re.compile(r"CA[0-9a-f]{32}")
-_FILTERS = ("To", "From", "Status")
-_DEFAULT_PAGE_SIZE = 50
-_LARGEST_PAGE = 1000
+_ACCOUNT = f"/{API_VERSION}/Accounts/{{account}}"
+_FIRST_CALLBACK_SECONDS = 3.0
+_LARGEST_BODY = 64 * 1024
+
+
+Handler = Callable[[PhoneNetwork, Asked], Awaitable[Answer]]
+
+
+class _ConnectionResetByWeather(Exception):
+    pass
 
 
 class SimulatorApp:
@@ -32,12 +41,23 @@ class SimulatorApp:
         self.network = network
         self._concurrency = rest_concurrency
         self._busy = 0
+        self._asked: Counter[str] = Counter()
         self._site: web.SockSite | None = None
         self._port = 0
-        application = web.Application()
-        calls = f"/{API_VERSION}/Accounts/{{account}}/Calls"
-        for path in (f"{calls}.json", f"{calls}/{{sid}}.json", "/{other:.*}"):
-            application.router.add_route("*", path, self._serve)
+        application = web.Application(client_max_size=_LARGEST_BODY)
+        for path, handler in {
+            f"{_ACCOUNT}/Calls.json": rest_calls.calls,
+            f"{_ACCOUNT}/Calls/{{call}}.json": rest_calls.call,
+            f"{_ACCOUNT}/Calls/{{call}}/Recordings.json": rest_recordings.recordings,
+            f"{_ACCOUNT}/Calls/{{call}}/Recordings/{{recording}}.json": rest_recordings.recording,
+            f"{_ACCOUNT}/Recordings.json": rest_recordings.recordings,
+            f"{_ACCOUNT}/Recordings/{{recording}}.json": rest_recordings.recording,
+            f"{_ACCOUNT}/Recordings/{{recording}}": rest_recordings.media,
+            "/simulator/{what}": rest_inspection.inspect,
+            "/simulator/{what}/{which}": rest_inspection.inspect,
+            "/{other:.*}": rest_calls.nothing,
+        }.items():
+            application.router.add_route("*", path, self._serving(handler))
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1)
 
     @property
@@ -49,7 +69,7 @@ class SimulatorApp:
         if listener is None:
             listener = socket.create_server(("127.0.0.1", 0))
         self._port = listener.getsockname()[1]
-        self.network.start()
+        self.network.start(self.base_url)
         await self._runner.setup()
         self._site = web.SockSite(self._runner, listener)
         await self._site.start()
@@ -58,31 +78,75 @@ class SimulatorApp:
         await self._runner.cleanup()
         await self.network.close()
 
-    async def _serve(self, request: web.Request) -> web.Response:
-        """Counts, authenticates, records, and turns errors into Twilio's form."""
-        self._busy += 1
-        fields: dict[str, list[str]] = {}
-        sid: str | None = request.match_info.get("sid")
-        status = 500
-        body: dict[str, Any] = {}
-        try:
-            self._admit(request)
-            fields = _grouped(await request.post() if request.method == "POST" else request.query)
-            status, body = await self._dispatch(request, fields)
-        except ApiError as error:
-            status, body = error.status, error.body()
-        finally:
-            self._busy -= 1
-            self.network.ledger.event(
-                body.get("sid", sid),
-                "request",
-                method=request.method,
-                path=request.path,
-                fields=fields,
-                status=status,
-                code=body.get("code"),
-            )
-        return web.Response(body=orjson.dumps(body), status=status, content_type="application/json", charset="utf-8")
+    def _serving(self, handler: Handler) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+        async def serve(request: web.Request) -> web.StreamResponse:
+            """Counts, authenticates, records, and turns errors into Twilio's form."""
+            self._busy += 1
+            asked = Asked(request.method, request.path, dict(request.match_info), {})
+            answer = Answer(500, {})
+            try:
+                self._admit(request)
+                asked = Asked(request.method, request.path, dict(request.match_info), await _fields_of(request))
+                answer = await self._answer(handler, asked)
+            except ApiError as error:
+                answer = Answer(error.status, error.body())
+            except _ConnectionResetByWeather:
+                answer = Answer(0, {})
+                _reset(request)
+            finally:
+                self._busy -= 1
+                self._record(asked, answer)
+            return answer.response()
+
+        return serve
+
+    async def _answer(self, handler: Handler, asked: Asked) -> Answer:
+        if asked.path.startswith("/simulator/"):
+            # How the network is looked into is no part of the network, and has no weather.
+            return await handler(self.network, asked)
+        if asked.method == "POST" and asked.path.endswith("/Calls.json"):
+            return await self._create(handler, asked)
+        return await self._other(handler, asked)
+
+    async def _create(self, handler: Handler, asked: Asked) -> Answer:
+        network = self.network
+        trouble = network.create_trouble(asked.fields)
+        if trouble is CreateTrouble.REFUSED:
+            network.refused(asked.fields)
+            network.ledger.weather(None, "create_refused", fields=asked.fields)
+            raise ApiError(20429)
+        answer = await handler(network, asked)
+        sid = answer.body["sid"]
+        call = network.call(sid)
+        dice = network.dice(call)
+        if dice.hits("callback before answer", dice.weather.callback_before_answer):
+            network.ledger.weather(sid, "callback_before_answer")
+            network.callbacks.watch_first(sid)
+            await network.callbacks.first_sent(sid, _FIRST_CALLBACK_SECONDS)
+        await asyncio.sleep(dice.between("create answered after", dice.weather.create_answered_after))
+        if trouble is not CreateTrouble.NONE:
+            network.ledger.weather(sid, f"create_{trouble}")
+        if trouble is CreateTrouble.FAILS:
+            raise ApiError(20500)
+        if trouble is CreateTrouble.RESET:
+            raise _ConnectionResetByWeather
+        return answer
+
+    async def _other(self, handler: Handler, asked: Asked) -> Answer:
+        """Reads, updates and deletions: each kind throws anew for each request."""
+        network = self.network
+        key = f"{asked.method} {asked.path}"
+        self._asked[key] += 1
+        call = network.ledger.call(asked.named.get("call", ""))
+        dice = Dice(network.weather_of(call), network.options.seed, key, self._asked[key])
+        if dice.hits("fails", dice.weather.request_fails):
+            network.ledger.weather(asked.named.get("call"), "request_fails", method=asked.method, path=asked.path)
+            raise ApiError(20503)
+        answer = await handler(network, asked)
+        if asked.method == "POST" and dice.hits("fails after", dice.weather.update_fails_after):
+            network.ledger.weather(asked.named.get("call"), "update_fails_after", path=asked.path)
+            raise ApiError(20500)
+        return answer
 
     def _admit(self, request: web.Request) -> None:
         if self._busy > self._concurrency:
@@ -97,74 +161,42 @@ class SimulatorApp:
         if request.match_info.get("account", self.network.account_sid) != self.network.account_sid:
             raise ApiError(20404, request.path)
 
-    async def _dispatch(self, request: web.Request, fields: Mapping[str, list[str]]) -> tuple[int, dict[str, Any]]:
-        if "other" in request.match_info:
-            raise ApiError(20404, request.path)
-        sid = request.match_info.get("sid")
-        match request.method, sid:
-            case "POST", None:
-                return 201, self._body(self.network.create(fields).sid)
-            case "GET", None:
-                return 200, self._page(fields)
-            case "POST", str():
-                self.network.update(sid, fields)
-                await self.network.settled(sid)
-                return 200, self._body(sid)
-            case "GET", str():
-                return 200, self._body(sid)
-            case _:
-                raise ApiError(20004)
-
-    def _body(self, sid: str) -> dict[str, Any]:
-        return as_json(self.network.call(sid), self.network.account_sid)
-
-    def _page(self, fields: Mapping[str, list[str]]) -> dict[str, Any]:
-        given = {name: values[0] for name, values in fields.items() if values and values[0]}
-        unknown = given.keys() - {*_FILTERS, "PageSize", "Page", "PageToken"}
-        if unknown:
-            raise ApiError(20001, f"the phone simulator does not filter by {', '.join(sorted(unknown))}")
-        size = _whole(given, "PageSize", _DEFAULT_PAGE_SIZE, least=1, most=_LARGEST_PAGE)
-        page = _whole(given, "Page", 0, least=0, most=10**6)
-        token = given.get("PageToken")
-        if token is not None and not _CALL_SID.fullmatch(token.removeprefix("PA")):
-            raise ApiError(20001, "PageToken is not valid")
-        if page > 0 and token is None:
-            raise ApiError(20001, "a Page but the first needs the PageToken of next_page_uri")
-        filters = [(name, given[name]) for name in _FILTERS if name in given]
-        # One more than fits tells whether another page follows. The token makes pages stand still while new calls come in.
-        found = self.network.ledger.page(filters, size + 1, token.removeprefix("PA") if token else None)
-        shown = found[:size]
-        path = f"/{API_VERSION}/Accounts/{self.network.account_sid}/Calls.json"
-
-        def uri(number: int, after: str | None) -> str:
-            place = [("PageToken", f"PA{after}")] if after else []
-            return f"{path}?{urlencode([*filters, ('PageSize', str(size)), ('Page', str(number)), *place])}"
-
-        return {
-            "calls": [as_json(call, self.network.account_sid) for call in shown],
-            "page": page,
-            "page_size": size,
-            "start": page * size,
-            "end": page * size + max(0, len(shown) - 1),
-            "uri": uri(page, token.removeprefix("PA") if token else None),
-            "first_page_uri": uri(0, None),
-            # Twilio lists no way back from a page reached by a token that it can forget; the SDK never asks for it.
-            "previous_page_uri": None,
-            "next_page_uri": uri(page + 1, shown[-1].sid) if len(found) > size else None,
-        }
+    def _record(self, asked: Asked, answer: Answer) -> None:
+        if asked.path.startswith("/simulator/") and asked.method == "GET":
+            return
+        sid = answer.body.get("sid", asked.named.get("call"))
+        self.network.ledger.event(
+            sid if str(sid).startswith("CA") else asked.named.get("call"),
+            "request",
+            method=asked.method,
+            path=asked.path,
+            fields=asked.fields,
+            status=answer.status,
+            code=answer.body.get("code"),
+        )
 
 
-def _grouped(fields: Any) -> dict[str, list[str]]:
+async def _fields_of(request: web.Request) -> dict[str, list[str]]:
+    if request.method == "POST" and request.content_type == "application/json":
+        try:
+            given = orjson.loads(await request.read())
+        except orjson.JSONDecodeError:
+            raise ApiError(20001, "the body is not JSON") from None
+        if not isinstance(given, dict):
+            raise ApiError(20001, "the body is not a JSON object")
+        return {str(name): [str(value)] for name, value in given.items() if value is not None}
     grouped: dict[str, list[str]] = {}
-    for name, value in fields.items():
+    for name, value in (await request.post() if request.method == "POST" else request.query).items():
         grouped.setdefault(name, []).append(str(value))
     return grouped
 
 
-def _whole(given: Mapping[str, str], name: str, default: int, *, least: int, most: int) -> int:
-    value = given.get(name)
-    if value is None:
-        return default
-    if not value.isdigit() or not least <= int(value) <= most:
-        raise ApiError(20001, f"{name} must be a whole number from {least} to {most}")
-    return int(value)
+def _reset(request: web.Request) -> None:
+    """The connection ends with a reset, so that the other side cannot take it for an answer."""
+    transport = request.transport
+    if transport is None:
+        return
+    connection = transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()

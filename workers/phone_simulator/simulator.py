@@ -6,7 +6,7 @@ from pathlib import Path
 
 from workers.phone_simulator.behaviours import CalleeBook
 from workers.phone_simulator.callee import VoiceFactory, Voices
-from workers.phone_simulator.ledger import LedgerWriter
+from workers.phone_simulator.ledger_writer import LedgerWriter
 from workers.phone_simulator.network import NetworkOptions, PhoneNetwork
 from workers.phone_simulator.rest import SimulatorApp
 from workers.phone_simulator.webhooks import Webhooks

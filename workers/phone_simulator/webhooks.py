@@ -15,7 +15,8 @@ import aiohttp
 from yarl import URL
 
 from core.telephony.signature import SIGNATURE_HEADER, signature_of
-from workers.phone_simulator.ledger import Fields, LedgerWriter
+from workers.phone_simulator.ledger import Fields
+from workers.phone_simulator.ledger_writer import LedgerWriter
 
 _LIMIT = aiohttp.ClientTimeout(total=15, sock_connect=5, sock_read=15)
 _MOST_KEPT = 4000  # characters of an answer in the ledger
@@ -72,7 +73,7 @@ class Webhooks:
             problem=problem,
             tries=tries,
             ms=round((monotonic() - began) * 1000),
-            body=reply.body.decode("utf-8", "replace")[:_MOST_KEPT],
+            body=_readable(reply),
         )
         if reply.error:
             self._ledger.warn(call_sid, reply.error, f"{purpose} webhook: {problem or f'HTTP {reply.status}'}")
@@ -95,6 +96,12 @@ class Webhooks:
                     return Reply(0, "", b"", _connect_error(failure)), str(failure), tries
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as failure:
                 return Reply(0, "", b"", 11200), f"{type(failure).__name__} {failure}".strip(), tries
+
+
+def _readable(reply: Reply) -> str:
+    if reply.content_type.startswith(("audio/", "video/", "image/")):
+        return f"({len(reply.body)} bytes of {reply.content_type})"
+    return reply.body.decode("utf-8", "replace")[:_MOST_KEPT]
 
 
 def _connect_error(failure: Exception) -> int:
