@@ -46,7 +46,10 @@ def register(root: typer.Typer) -> None:
 
 
 def demo() -> None:
-    """Call five simulated people, watch, and read the journal. Needs `orch start-all` and the simulator."""
+    """Call five simulated people, watch, and read the journal. Needs `orch start-all` and the simulator.
+
+    orch demo
+    """
     from cli.render import console
 
     raise typer.Exit(run_demo(console()))

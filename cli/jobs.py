@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import exits
-from cli.names import complete_job
+from cli.completion import complete_job
 
 JsonOption = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 _POLL_SECONDS = 0.05
@@ -16,13 +16,16 @@ _POLL_SECONDS = 0.05
 def jobs(as_json: JsonOption = False) -> None:
     """Show every job: when it runs next, when it ran last, and how that went.
 
-    Examples: `orch jobs`, `orch jobs --json`. When orch is down, what the database last knew is shown.
+    When orch is down, what the database last knew is shown.
+
+    orch jobs
+    orch jobs --json | jq '.jobs[] | select(.last_error)'
     """
     from cli.home import run_folder
     from cli.render import local_time, note, print_json, print_table
-    from workers import launch
+    from cli.status import ask_daemon
 
-    answer = launch.status(run_folder())
+    answer = ask_daemon(run_folder())
     rows = _from_database() if answer is None else _live(answer)
     if as_json:
         print_json({"running": answer is not None, "jobs": rows})
@@ -87,12 +90,17 @@ def _from_database() -> list[dict[str, Any]]:
 def trigger(
     name: Annotated[list[str], typer.Argument(metavar="[job] JOB", help="The job's name; see `orch jobs`.", autocompletion=complete_job)],
     wait: Annotated[bool, typer.Option("--wait", help="Wait until it has run, and print its result.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say which worker would run it, and whether that is up.")] = False,
     timeout: Annotated[float, typer.Option("--timeout", metavar="SECONDS", min=0, help="How long --wait waits.")] = 120.0,
     as_json: JsonOption = False,
 ) -> None:
     """Run a job now, in the worker that owns it. What a job may do is decided as ever: this overrides nothing.
 
-    Examples: `orch trigger window_scan`, `orch trigger call_dispatch --wait`, `orch trigger job window_scan`.
+    With --wait the exit code says how it went: 0 done, 1 failed, 124 not over in time (it goes on all the same).
+
+    orch trigger window_scan
+    orch trigger call_dispatch --wait --timeout 30
+    orch trigger call_dispatch --dry-run
     """
     from cli.home import run_folder
     from cli.render import print_json, say
@@ -108,13 +116,20 @@ def trigger(
     if states.get(job.worker) != "running":
         state = states.get(job.worker, "not part of this daemon")
         raise NotRunning(f"{job.worker}, which owns {job.name}, is {state}; nothing was triggered. See `orch status`")
+    if dry_run:
+        if as_json:
+            print_json({"id": None, "job": job.name, "worker": job.worker, "state": "not requested", "result": None})
+        else:
+            say(f"{job.worker} would run {job.name} now ({job.summary}); nothing was triggered")
+        return
     view = _request(job.name, job.worker, wait, timeout)
     if as_json:
         print_json(view)
     elif view["state"] == "requested":
         say(f"{job.name} was triggered (trigger {view['id']})")
     else:
-        say(f"{job.name}: {view['state']}{': ' + view['result'] if view['result'] else ''}")
+        over = f"not over after {timeout:g} s ({view['state']})" if view["state"] in {"pending", "running"} else view["state"]
+        say(f"{job.name}: {over}{': ' + view['result'] if view['result'] else ''}")
     if wait:
         raise typer.Exit({"done": 0, "pending": exits.TIMED_OUT, "running": exits.TIMED_OUT}.get(view["state"], exits.FAILED))
 

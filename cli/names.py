@@ -37,17 +37,3 @@ def resolve_worker(text: str, names: Sequence[str]) -> str:
     known = [name for name in near if ALIASES.get(name, name) in names]
     hint = f"did you mean {ALIASES.get(known[0], known[0])}? " if known else ""
     raise InvalidInput(f"no worker is called {text!r}; {hint}Workers: {', '.join(names)}")
-
-
-def complete_worker(incomplete: str) -> list[str]:
-    """For the shell."""
-    from workers.roster import SUPERVISOR, WORKER_NAMES
-
-    return [name for name in (*WORKER_NAMES, SUPERVISOR) if name.startswith(incomplete)]
-
-
-def complete_job(incomplete: str) -> list[str]:
-    """For the shell."""
-    from workers.jobs import JOBS
-
-    return [job.name for job in JOBS if job.name.startswith(incomplete)]

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from datetime import date, datetime, time
 from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
 
-import typer
-
-from cli.render import note, print_json, print_table
+from cli.render import note, print_json, print_table, say
+from core.domain.zones import zone_of
+from core.errors import InvalidInput
 
 Row = TypeVar("Row")
 
@@ -35,7 +34,7 @@ def emit(value: Any, as_json: bool, text: str) -> None:
     if as_json:
         print_json(plain(value))
     else:
-        typer.echo(text)
+        say(text)
 
 
 def table(rows: Sequence[Row], as_json: bool, columns: Mapping[str, Callable[[Row], str]], empty: str) -> None:
@@ -50,4 +49,10 @@ def table(rows: Sequence[Row], as_json: bool, columns: Mapping[str, Callable[[Ro
 
 def local(instant: datetime | None, zone: str) -> str:
     """An instant in the contact's own time."""
-    return "never" if instant is None else f"{instant.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M} {zone}"
+    if instant is None:
+        return "never"
+    try:
+        return f"{instant.astimezone(zone_of(zone)):%Y-%m-%d %H:%M} {zone}"
+    except InvalidInput:
+        # A zone that this machine no longer knows must not keep its contact from being shown.
+        return f"{instant:%Y-%m-%d %H:%M} UTC"

@@ -1,24 +1,26 @@
-"""All settings: one frozen tree, read from the environment and `.env`. No other module reads the environment.
+"""All settings: one frozen tree, checked. `core/environment.py` says where they are read from, and which place wins.
 
-A variable set in the environment wins over the same one in `.env`. Names the field already uses are kept
-(`TWILIO_*`, `GOOGLE_*`, `GEMINI_*`, the retry and interval names); ours start with `ORCH_`.
+Names the field already uses are kept (`TWILIO_*`, `GOOGLE_*`, `GEMINI_*`, the retry and interval names); ours start with `ORCH_`.
 """
 
 from __future__ import annotations
 
-import os
 import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import time, timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 
+from core import environment
+from core.environment import CHECKOUT, Value
 from core.errors import SettingsError
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+__all__ = ["CHECKOUT", "GROUPS", "Settings", "described", "load_settings", "setting_names"]
 
 
 class CarrierName(StrEnum):
@@ -50,12 +52,12 @@ def _without_trailing_slash(value: str) -> str:
     return value.rstrip("/")
 
 
-CommaList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_list)]
+CommaList = Annotated[tuple[str, ...], BeforeValidator(_comma_list)]
 BaseUrl = Annotated[str, AfterValidator(_without_trailing_slash)]
 
 
-class _Group(BaseSettings):
-    model_config = SettingsConfigDict(frozen=True, extra="ignore", env_ignore_empty=True, populate_by_name=True)
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class Paths(_Group):
@@ -129,6 +131,11 @@ class Providers(_Group):
         8002, validation_alias="ORCH_SIMULATOR_PORT", ge=1, le=65535, description="The phone simulator's REST port."
     )
     simulator_seed: int = Field(1, validation_alias="ORCH_SIMULATOR_SEED", description="Seed of everything the simulator leaves to chance.")
+    simulator_weather: str = Field(
+        "realistic",
+        validation_alias="ORCH_SIMULATOR_WEATHER",
+        description="How the simulated network behaves: calm, realistic, storm, or a YAML file (docs/simulator.md).",
+    )
     simulator_callees: Path | None = Field(
         None,
         validation_alias="ORCH_SIMULATOR_CALLEES",
@@ -400,27 +407,76 @@ GROUPS: dict[str, type[_Group]] = {
 }
 
 
-def home_folder() -> Path:
-    """ORCH_HOME, without loading the rest: enough to find the supervisor's socket and the logs."""
-    return Path(os.environ.get("ORCH_HOME") or CHECKOUT).expanduser().resolve()
-
-
 def load_settings() -> Settings:
     """Read and check every setting. Raises SettingsError with one line: the setting, its value, what is allowed."""
-    home = home_folder()
-    env_file = home / ".env"
+    given = environment.read()
+    values = {name: value.text for name, value in given.items()}
     groups: dict[str, _Group] = {}
     for name, group in GROUPS.items():
         try:
-            groups[name] = group(_env_file=env_file if env_file.is_file() else None)  # type: ignore[call-arg]
+            groups[name] = group.model_validate(values)
         except ValidationError as error:
-            raise SettingsError(_explain(group, error)) from None
-    # Workers are started from another folder, and must find the same home.
-    os.environ["ORCH_HOME"] = str(home)
+            raise SettingsError(_explain(group, error, given)) from None
+    home = environment.settle_home()
     groups["paths"] = _anchored(groups["paths"], home, "keys_dir", "plans_dir").model_copy(update={"home": home})
     groups["providers"] = _anchored(groups["providers"], home, "simulator_callees")
     groups["vendors"] = _anchored(groups["vendors"], home, "google_credentials")
     return Settings(**groups).check()
+
+
+def setting_names() -> list[str]:
+    """Every setting's variable, group by group."""
+    return [str(field.validation_alias) for group in GROUPS.values() for field in group.model_fields.values()]
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A setting as it is given, fit to be shown: `text` is `***` for a secret, "" for what has neither value nor default."""
+
+    name: str
+    text: str
+    default: str
+    given: Value | None
+    purpose: str
+    description: str
+
+
+def described(given: Mapping[str, Value]) -> Iterator[Described]:
+    """Every setting with what `given` says of it, right or wrong, in the order of the documentation."""
+    for group in GROUPS.values():
+        purpose = (group.__doc__ or "").strip().splitlines()[0]
+        for field in group.model_fields.values():
+            name, default = str(field.validation_alias), default_text(field)
+            value = given.get(name)
+            text = default if value is None else "***" if _is_secret(field) else without_password(value.text)
+            yield Described(name, text, default, value, purpose, field.description or "")
+
+
+def default_text(field: FieldInfo) -> str:
+    """A setting's default as it would be written into a file; "" if it has none."""
+    value: Any = field.default
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple):
+        return ",".join(value)
+    if isinstance(value, time):
+        return f"{value:%H:%M}"
+    if isinstance(value, Path):
+        return "." if value == CHECKOUT else str(value.relative_to(CHECKOUT))
+    return str(value)
+
+
+def without_password(url: str) -> str:
+    """A database's URL as it may be shown. Any other text is returned as it is."""
+    # Up to the last `@`: a password that was not percent-encoded may hold some, too.
+    shown = re.sub(r"(?<=://)\S*@", "***@", url)
+    return re.sub(r"([?&]password=)[^&]*", r"\1***", shown)
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    return "SecretStr" in str(field.annotation)
 
 
 def _anchored(group: _Group, home: Path, *names: str) -> _Group:
@@ -429,15 +485,14 @@ def _anchored(group: _Group, home: Path, *names: str) -> _Group:
     return group.model_copy(update={name: (home / path.expanduser()).resolve() for name, path in given.items() if path is not None})
 
 
-def _explain(group: type[_Group], error: ValidationError) -> str:
+def _explain(group: type[_Group], error: ValidationError, given: Mapping[str, Value]) -> str:
     first = error.errors()[0]
-    location = str(first["loc"][0]) if first["loc"] else ""
-    field = next((f for f in group.model_fields.values() if f.validation_alias == location), None) or group.model_fields.get(location)
-    variable = str(field.validation_alias) if field is not None else location
-    secret = field is not None and "SecretStr" in str(field.annotation)
-    given = "***" if secret else _as_text(first.get("input"))
+    name = str(first["loc"][0]) if first["loc"] else ""
+    field = next((f for f in group.model_fields.values() if f.validation_alias == name), None)
+    text = "***" if field is not None and _is_secret(field) else without_password(_as_text(first.get("input")))
     wanted = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    return f"{variable}={given} is not allowed; it must be {wanted}"
+    where = f" (it stands in {given[name].origin})" if name in given and given[name].file is not None else ""
+    return f"{name}={text} is not allowed; it must be {wanted}{where}"
 
 
 def _as_text(value: Any) -> str:

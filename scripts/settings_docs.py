@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from datetime import time
 from pathlib import Path
-from typing import Any
 
-from pydantic.fields import FieldInfo
-
-from core.settings import CHECKOUT, GROUPS
+from core.settings import GROUPS, default_text
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -19,28 +15,14 @@ def fields() -> Iterator[tuple[str, list[tuple[str, str, str]]]]:
     """Each group's purpose, and its settings: variable, default, description."""
     for group in GROUPS.values():
         purpose = (group.__doc__ or "").strip().splitlines()[0]
-        yield purpose, [(str(f.validation_alias), _default(f), f.description or "") for f in group.model_fields.values()]
-
-
-def _default(field: FieldInfo) -> str:
-    value: Any = field.default
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, tuple):
-        return ",".join(value)
-    if isinstance(value, time):
-        return f"{value:%H:%M}"
-    if isinstance(value, Path):
-        return "." if value == CHECKOUT else str(value.relative_to(CHECKOUT))
-    return str(value)
+        yield purpose, [(str(f.validation_alias), default_text(f), f.description or "") for f in group.model_fields.values()]
 
 
 def env_example() -> str:
     lines = [
         "# Every setting of orch with its default. Copy to .env (in ORCH_HOME) and uncomment what you change.",
-        "# A variable of the same name in the environment wins. Generated: python scripts/settings_docs.py",
+        "# A variable of the same name in the environment wins; ~/.config/orch/env holds what all installations of yours share.",
+        "# Generated: python scripts/settings_docs.py",
     ]
     for purpose, settings in fields():
         lines += ["", f"# --- {purpose}"]
@@ -53,8 +35,9 @@ def markdown() -> str:
     lines = [
         "# Settings",
         "",
-        "Read from the environment, then from `.env` in `ORCH_HOME`. A wrong value stops every command with one line that names the",
-        "setting, the value and what is allowed. Generated from `core/settings.py` by `python scripts/settings_docs.py`.",
+        "Read from the environment, then from `.env` in `ORCH_HOME`, then from `~/.config/orch/env`: the first that has a name wins, and",
+        "`orch config show --origin` says which did. A wrong value stops every command with one line that names the setting, the value",
+        "and what is allowed. Generated from `core/settings.py` by `python scripts/settings_docs.py`.",
     ]
     for purpose, settings in fields():
         lines += ["", f"## {purpose}", "", "| setting | default | meaning |", "| --- | --- | --- |"]

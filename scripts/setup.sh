@@ -2,6 +2,8 @@
 # shellcheck shell=bash
 
 venv="$root/.venv"
+# Without byte code each of orch's processes would compile everything it imports anew, at every start.
+unset PYTHONDONTWRITEBYTECODE
 
 orch_fail() {
     printf 'orch: %s\n' "$1" >&2

@@ -18,24 +18,25 @@ _BLOCK = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a log. `keys` is None when it is not JSON; `ts` sorts as text."""
+    """One line of a log. `keys` is None when it is not JSON; `ts` sorts as text; `worker` is whose file it stands in."""
 
     ts: str
     raw: str
     keys: dict[str, Any] | None
+    worker: str = ""
 
 
 Wanted = Callable[[Line], bool]
 
 
-def parse(raw: str) -> Line:
+def parse(raw: str, worker: str = "") -> Line:
     try:
         keys = json.loads(raw)
     except ValueError:
         keys = None
     if not isinstance(keys, dict):
-        return Line("", raw, None)
-    return Line(str(keys.get("ts", "")), raw, keys)
+        return Line("", raw, None, worker)
+    return Line(str(keys.get("ts", "")), raw, keys, worker)
 
 
 def at_least(level: str) -> Wanted:
@@ -54,31 +55,36 @@ class WorkerLog:
     """The log of one worker. What exists when it is made belongs to `tail`, what is written later to `news`."""
 
     def __init__(self, log_dir: Path, worker: str) -> None:
+        self.worker = worker
         self._path = log_dir / f"{worker}.log"
         self._file: BinaryIO | None = None
         self._inode = -1
         self._rest = b""
         self._start = self._open(self._path, os.SEEK_END)
 
-    def tail(self, count: int, wanted: Wanted) -> list[Line]:
-        """The last `count` wanted lines, oldest first, through rotated files."""
+    def tail(self, count: int | None, wanted: Wanted, *, since: str = "") -> list[Line]:
+        """The last `count` wanted lines (None: all), oldest first, through rotated files. Older than `since` are not looked at."""
         found: list[Line] = []
+        for raw in self.newest_first():
+            if count is not None and len(found) >= count:
+                break
+            line = parse(raw, self.worker)
+            if line.ts and line.ts < since:
+                break
+            if wanted(line):
+                found.append(line)
+        return found[::-1]
+
+    def newest_first(self) -> Iterator[str]:
+        """Every line that there was when this was made, from the last one to the first of the oldest file."""
         for index in range(BACKUPS + 1):
             path = self._path if index == 0 else self._path.with_name(f"{self._path.name}.{index}")
             try:
                 with path.open("rb") as file:
                     ours = os.fstat(file.fileno()).st_ino == self._inode
-                    for raw in _backwards(file, self._start if ours else None):
-                        if len(found) >= count:
-                            break
-                        line = parse(raw)
-                        if wanted(line):
-                            found.append(line)
+                    yield from _backwards(file, self._start if ours else None)
             except FileNotFoundError:
                 continue
-            if len(found) >= count:
-                break
-        return found[::-1]
 
     def news(self, wanted: Wanted) -> list[Line]:
         """Wanted lines written since the last call. A rotated file is read to its end before the next one."""
@@ -125,21 +131,29 @@ class WorkerLog:
     def _read(self) -> list[Line]:
         if self._file is None:
             return []
+        if os.fstat(self._file.fileno()).st_size < self._file.tell():
+            # Somebody emptied it under the worker's hand; what it writes now begins at the start.
+            self._file.seek(0)
+            self._rest = b""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
-        return [parse(line.decode(errors="replace")) for line in lines]
+        return [parse(line.decode(errors="replace"), self.worker) for line in lines]
 
 
-def tail(logs: Sequence[WorkerLog], count: int, wanted: Wanted) -> list[Line]:
-    """The last `count` lines of all logs together, by time."""
-    merged = sorted((line for log in logs for line in _stamped(log.tail(count, wanted))), key=lambda pair: pair[0])
-    return [line for _, line in merged][-count:] if count else []
+def tail(logs: Sequence[WorkerLog], count: int | None, wanted: Wanted, *, since: str = "") -> list[Line]:
+    """The last `count` lines (None: all) of all logs together, by time."""
+    found = merged([log.tail(count, wanted, since=since) for log in logs])
+    return found if count is None else found[-count:] if count else []
+
+
+def merged(found: Sequence[list[Line]]) -> list[Line]:
+    """Lines of several logs in order of time; what has no time stays behind the line it came after."""
+    return [line for _, line in sorted((pair for lines in found for pair in _stamped(lines)), key=lambda pair: pair[0])]
 
 
 def follow(logs: Sequence[WorkerLog], wanted: Wanted) -> Iterator[list[Line]]:
     """Batches of new lines, by time within a batch; an empty batch when nothing was written. Never ends by itself."""
     while True:
-        fresh = sorted((line for log in logs for line in _stamped(log.news(wanted))), key=lambda pair: pair[0])
-        yield [line for _, line in fresh]
+        yield merged([log.news(wanted) for log in logs])
         time.sleep(POLL_SECONDS)
 
 

@@ -137,6 +137,7 @@ class Daemon:
             "ORCH_PLANS_DIR": str(plans),
             "ORCH_DEFAULT_PLAN": "talk",
             "ORCH_SIMULATOR_CALLEES": str(callees),
+            "ORCH_SIMULATOR_WEATHER": "calm",
             "ORCH_RING_SECONDS": "15",
             "ORCH_CALLS_PER_SECOND": "20",
             "ORCH_MIN_GAP_SECONDS": "1",

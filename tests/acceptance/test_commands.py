@@ -125,6 +125,11 @@ def test_status_and_jobs_as_json(daemon: Any) -> None:
     assert status["paused"] is None
     assert status["problems"] == []
     assert [row["state"] for row in status["workers"]] == ["running"] * 5
+    assert all(row["cpu_percent"] is not None and row["memory_bytes"] > 0 for row in status["workers"])
+    assert status["supervisor"]["database"] == f"sqlite:///{daemon.home}/data/orch.db"
+    header = daemon.done("status", "--wait", "ready").splitlines()
+    assert f"version {status['supervisor']['version']}" in header[0]
+    assert f"http://127.0.0.1:{daemon.environment['ORCH_PORT']}" in header[1]
     jobs = daemon.json("jobs")["jobs"]
     assert {job["name"] for job in jobs} == JOBS
     assert all(job["next_run"] is not None and job["last_error"] is None for job in jobs)
@@ -133,6 +138,9 @@ def test_status_and_jobs_as_json(daemon: Any) -> None:
 
 
 def test_a_triggered_job_runs_now_and_says_what_it_did(daemon: Any) -> None:
+    before = daemon.sql("SELECT count(*) FROM triggers")
+    assert "nothing was triggered" in daemon.done("trigger", "window_scan", "--dry-run")
+    assert daemon.sql("SELECT count(*) FROM triggers") == before
     begun = datetime.now(UTC)
     assert daemon.done("trigger", "window_scan", "--wait").startswith("window_scan: done")
     view = json.loads(daemon.done("trigger", "job", "call_dispatch", "--wait", "--json"))
@@ -182,8 +190,19 @@ def test_pause_holds_calls_back_and_resume_lets_them_through(daemon: Any) -> Non
         daemon.until(lambda: "fire drill" in (daemon.json("status")["paused"] or ""), "the pause in the status", 10, every=0.3)
     finally:
         daemon.done("resume")
-    assert daemon.until_over(call)["state"] == "completed"
+    done = daemon.until_over(call)
+    assert done["state"] == "completed"
     assert len(daemon.carried(phone)) == 1
+    # The log of this very call, through all workers, by any of its ids.
+    attempt = done["attempts"][0]
+    told = daemon.done("logs", "--json", "--call", call[:12])
+    lines = [json.loads(line) for line in told.splitlines()]
+    assert {"call-scheduler", "webhook-server"} <= {line["worker"] for line in lines}
+    assert {"call.dialled", "call.closed"} <= {line["event"] for line in lines}
+    ids = {call, attempt["id"], attempt["carrier_call_id"]}
+    assert all(ids & {line.get(key) for key in ("call", "attempt", "carrier_call", "call_sid")} for line in lines)
+    for other in (attempt["id"], attempt["carrier_call_id"]):
+        assert daemon.done("logs", "--json", "--call", other) == told
 
 
 def test_starting_and_stopping_twice_changes_nothing(daemon: Any) -> None:

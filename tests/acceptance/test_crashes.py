@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -92,6 +93,26 @@ def test_a_killed_media_server_does_not_lose_the_call(daemon: Any) -> None:
     assert entry["complete"] is True
     assert "tired" in answers["mood"]
     assert len(daemon.logged("call.stream_resumed")) == 1
+
+
+def test_servers_that_are_restarted_serve_their_call_to_its_end(daemon: Any) -> None:
+    """SIGTERM to both while somebody talks: one stream from beginning to end, and both are new afterwards."""
+    phone = "+12025550164"
+    call = daemon.call_now(daemon.contact("Quentin", phone, "talk"))
+    daemon.until_event(daemon.until_answered(phone), "mark", 1)
+    before = {name: daemon.worker(name)["pid"] for name in ("media-server", "webhook-server")}
+    with ThreadPoolExecutor(2) as commands:
+        restarts = [commands.submit(daemon.orch, "restart", name, seconds=120) for name in before]
+        over = daemon.until_over(call)
+        assert [restart.result().returncode for restart in restarts] == [0, 0], [restart.result() for restart in restarts]
+    assert (over["state"], outcomes(over)) == ("completed", ["answered"])
+    assert daemon.journal(call)["complete"] is True
+    (attempt,) = over["attempts"]
+    assert len(daemon.logged("media.stream_started", attempt=attempt["id"])) == 1
+    assert daemon.logged("worker.drain_cut") == []
+    for name, pid in before.items():
+        row = daemon.worker(name)
+        assert (row["state"], row["pid"] != pid) == ("running", True), row
 
 
 def test_a_killed_phone_network_is_a_call_that_was_cut(daemon: Any) -> None:

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 
 import pytest
 
+from core.errors import Conflict
 from workers.child import (
     ABORT_GRACE_SECONDS,
     BACKOFF_JITTER,
     CRASH_LIMIT,
     CRASH_SPAN_SECONDS,
     EXIT_CONFIG,
+    EXIT_LOCKED,
     HEALTHY_SECONDS,
+    HOLD,
+    LOCKED_RETRY_SECONDS,
     STOP_NOW_SECONDS,
     Action,
     Child,
@@ -285,3 +289,64 @@ def test_a_program_that_cannot_be_started_is_tried_again_and_given_up() -> None:
 )
 def test_an_exit_reads_well(returncode: int, why: str, text: str) -> None:
     assert str(Exit.of(returncode, why)) == text
+
+
+def test_another_copy_is_waited_for_and_counts_as_no_crash() -> None:
+    it, now = child(), 0.0
+    it.start(now)
+    for _ in range(CRASH_LIMIT * 3):
+        it.spawned(now)
+        assert it.exited(now + 0.5, Exit.of(EXIT_LOCKED)) == ()
+        assert it.state is State.BACKOFF
+        assert "another copy" in it.problem
+        due = it.due_at()
+        assert due == now + 0.5 + LOCKED_RETRY_SECONDS
+        now = due
+        assert it.tick(now) == (Spawn(),)
+    it.spawned(now)
+    it.beat(now)
+    assert (it.state, it.problem) == (State.RUNNING, "")
+
+
+def test_a_drained_worker_is_told_again_when_it_comes_back_after_a_crash() -> None:
+    it = running()
+    assert it.drain() == (Send(HOLD),)
+    it.exited(1.0, CRASH)
+    it.spawned(1.0)
+    assert it.beat(1.5) == (Send(HOLD),)
+    assert it.beat(2.5) == ()
+
+
+@pytest.mark.parametrize("do", ["start", "restart"])
+def test_a_drain_ends_with_the_next_start_that_is_asked_for(do: str) -> None:
+    it = running()
+    it.drain()
+    if do == "restart":
+        it.restart(1.0)
+        it.exited(2.0, Exit.of(0))
+    else:
+        it.stop(1.0)
+        it.exited(2.0, Exit.of(0))
+        it.start(2.5)
+    it.spawned(2.5)
+    assert it.beat(3.0) == ()
+    assert not it.held
+
+
+def test_only_a_running_worker_can_be_drained() -> None:
+    with pytest.raises(Conflict, match="dummy is stopped"):
+        child().drain()
+
+
+def test_what_cannot_start_is_given_up_at_once() -> None:
+    it = child()
+    assert it.start(0.0) == (Spawn(),)
+    assert it.cannot_start("port 8000 is taken") == ()
+    assert (it.state, it.problem, it.due_at()) == (State.FATAL, "port 8000 is taken", None)
+    assert it.start(1.0) == (Spawn(),)
+
+
+def test_a_restart_may_skip_the_drain() -> None:
+    it = running()
+    assert it.restart(1.0, at_once=True) == (Send(signal.SIGQUIT),)
+    assert it.exited(2.0, Exit.of(-3)) == (Spawn(),)

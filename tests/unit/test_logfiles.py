@@ -133,3 +133,35 @@ def test_last_words_end_with_what_was_printed(tmp_path: Path) -> None:
     (tmp_path / "a.out").write_text("one\n\ntwo\n")
     assert events(logfiles.last_words(tmp_path, "a", 3)) == ["e2", "one", "two"]
     assert logfiles.last_words(tmp_path, "nobody", 3) == []
+
+
+def test_news_goes_on_after_the_file_was_emptied(tmp_path: Path, open_log: Callable[[str], WorkerLog]) -> None:
+    log = tmp_path / "a.log"
+    log.write_text(line(1) + line(2))
+    reader = open_log("a")
+    with log.open("r+") as file:
+        file.truncate(0)
+    assert events(reader.news(everything)) == []
+    with log.open("a") as file:
+        file.write(line(3))
+    assert events(reader.news(everything)) == ["e3"]
+
+
+def test_nothing_older_than_since_is_looked_at(tmp_path: Path, open_log: Callable[[str], WorkerLog]) -> None:
+    log = tmp_path / "a.log"
+    log.write_text("".join(line(n) for n in range(5)))
+    rotate(log)
+    log.write_text("".join(line(n) for n in range(5, 10)))
+    seen: list[str] = []
+
+    def wanted(one: Line) -> bool:
+        seen.extend(events([one]))
+        return True
+
+    assert events(open_log("a").tail(None, wanted, since="2026-01-01T00:00:00.000007Z")) == ["e7", "e8", "e9"]
+    assert seen == ["e9", "e8", "e7"]
+
+
+def test_lines_know_whose_they_are(tmp_path: Path, open_log: Callable[[str], WorkerLog]) -> None:
+    (tmp_path / "a.log").write_text("not JSON\n" + line(1))
+    assert [one.worker for one in open_log("a").tail(None, everything)] == ["a", "a"]

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from cli.names import complete_worker, resolve_worker
+from cli.completion import complete_worker
+from cli.names import resolve_worker
 from core.errors import InvalidInput
 from workers.jobs import JOBS, job_named
 from workers.roster import SUPERVISOR, WORKER_NAMES

@@ -124,3 +124,33 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+class SmallDisk:
+    """A file system of 8 MB."""
+
+    def __init__(self, folder: Path) -> None:
+        self._filling = folder / "filling"
+
+    def fill(self) -> None:
+        """Until not a byte more fits."""
+        for size in (65536, 4096, 1):
+            with contextlib.suppress(OSError), self._filling.open("ab", buffering=0) as filling:
+                while filling.write(b"x" * size):
+                    pass
+
+    def empty(self) -> None:
+        self._filling.unlink()
+
+
+@pytest.fixture
+def small_disk(daemon: Daemon) -> Iterator[SmallDisk]:
+    """The daemon's home is on it. Only root can make one."""
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(daemon.home)], capture_output=True, check=False)
+    if made.returncode != 0:
+        pytest.skip("no file system can be mounted here")
+    for folder in (daemon.run, daemon.logs):
+        folder.mkdir()
+    yield SmallDisk(daemon.home)
+    daemon.end()
+    subprocess.run(["umount", "--lazy", str(daemon.home)], check=True)

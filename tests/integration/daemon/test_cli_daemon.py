@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pexpect
 import pytest
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -52,8 +54,29 @@ class Orch:
         return self("start-all", "--roster", str(self.daemon.write_roster(**workers)), *more, code=code)
 
 
+@pytest.fixture(scope="session")
+def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with keys and an empty database, which take longer to make than to copy."""
+    home = tmp_path_factory.mktemp("initialised")
+    command = [sys.executable, "-m", "cli.main", "init"]
+    subprocess.run(command, cwd=CHECKOUT, env={**os.environ, "ORCH_HOME": str(home)}, check=True, capture_output=True)
+    return home
+
+
 @pytest.fixture
-def orch(daemon: Any) -> Iterator[Orch]:
+def orch(daemon: Any, initialised: Path) -> Iterator[Orch]:
+    for folder in ("data", "keys"):
+        shutil.copytree(initialised / folder, daemon.home / folder)
+    yield from _orch(daemon)
+
+
+@pytest.fixture
+def fresh_orch(daemon: Any) -> Iterator[Orch]:
+    """Where nothing is set up."""
+    yield from _orch(daemon)
+
+
+def _orch(daemon: Any) -> Iterator[Orch]:
     yield Orch(daemon)
     # The daemon is not ours to wait for: it was started by the command, in a session of its own.
     status = daemon.alive_status()
@@ -63,7 +86,8 @@ def orch(daemon: Any) -> Iterator[Orch]:
         )
 
 
-def test_from_nothing_to_running_and_back(orch: Orch) -> None:
+def test_from_nothing_to_running_and_back(fresh_orch: Orch) -> None:
+    orch = fresh_orch
     assert "orch is not running" in orch("status", code=3).stdout
     assert orch.json("status", code=3)["running"] is False
     first = orch.up(one=("steady",), two=("steady",))
@@ -173,7 +197,111 @@ def test_cutting_calls_wants_a_yes(orch: Orch) -> None:
 
 def test_a_drain_tells_what_it_waits_for(orch: Orch) -> None:
     orch.up(media_server={"command": ("drain", 1.5), "drain_seconds": 30})
-    assert "media-server: 1 in flight" in orch("stop-all").stderr
+    assert "media-server: 1 call, " in orch("stop-all").stderr
+
+
+def test_a_worker_that_was_given_up_is_started_again_and_tells_why_when_it_fails_again(orch: Orch) -> None:
+    orch.up(bad=("refuse",), code=4)
+    ended = orch("start", "bad", code=4)
+    assert "bad: a setting is wrong" in ended.stderr
+    assert "ORCH_PORT=banana is not allowed" in ended.stderr
+    assert len(orch.daemon.events("worker.started")) == 2
+
+
+@pytest.mark.parametrize("do", ["stop", "restart"])
+def test_cutting_the_calls_of_one_worker_wants_a_yes(orch: Orch, do: str) -> None:
+    orch.up(media_server=("calls", 2), other=("steady",))
+    pid = orch.daemon.wait_state("media-server", "running")["pid"]
+    refused = orch(do, "media", "--now", code=2)
+    assert f"`{do} media-server --now` would cut 2 live calls; say --yes" in refused.stderr
+    assert orch.daemon.worker("media-server")["pid"] == pid
+    done = orch(do, "media", "--now", "--yes").stdout
+    assert ("is stopped" if do == "stop" else "is running") in done
+    assert orch.daemon.worker("media-server")["pid"] != pid
+
+
+def test_stopping_one_worker_tells_what_it_waits_for(orch: Orch) -> None:
+    orch.up(media_server={"command": ("drain", 1), "drain_seconds": 30})
+    ended = orch("stop", "media")
+    assert "media-server: 1 call, " in ended.stderr
+    assert "media-server is stopped" in ended.stdout
+
+
+def test_without_calls_workers_are_drained_and_restarted_and_nobody_is_asked(orch: Orch) -> None:
+    orch.up(call_scheduler=("steady",), media_server=("steady",))
+    assert "media-server takes no new work" in orch("drain", "media").stdout
+    assert orch.daemon.worker("media-server")["state"] == "draining"
+    assert "media-server is running" in orch("restart", "media", "--now").stdout
+    orch("stop-all", "--now")
+
+
+def test_a_reload_goes_through_all_workers(orch: Orch) -> None:
+    orch.up(one=("steady",), two=("steady",))
+    before = {row["name"]: row["pid"] for row in orch.daemon.status()["workers"]}
+    ended = orch("reload")
+    assert "restarting one (1 of 2)" in ended.stderr
+    assert "restarting two (2 of 2)" in ended.stderr
+    assert "all 2 workers were restarted" in ended.stdout
+    after = {row["name"]: row["pid"] for row in orch.daemon.status()["workers"]}
+    assert not set(before.values()) & set(after.values())
+
+
+def test_a_reload_that_would_move_a_port_is_refused(orch: Orch) -> None:
+    orch.up(media_server=("steady",))
+    pid = orch.daemon.worker("media-server")["pid"]
+    refused = orch("reload", code=1, ORCH_MEDIA_PORT="18999")
+    assert "media-server would listen on 127.0.0.1:18999" in refused.stderr
+    assert "`orch stop-all` and `orch start-all`" in refused.stderr
+    assert orch.daemon.worker("media-server")["pid"] == pid
+
+
+def test_interrupting_a_stop_leaves_it_going_on(orch: Orch) -> None:
+    orch.up(media_server={"command": ("drain", 60), "drain_seconds": 100})
+    process = subprocess.Popen(orch.command("stop-all"), cwd=CHECKOUT, env=orch.environment, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    assert "media-server: 1 call, " in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "orch goes on stopping" in said
+    assert orch.daemon.status()["supervisor"]["state"] == "stopping"
+    assert "orch is stopped" in orch("stop-all", "--now", "--yes").stdout
+
+
+def foreground(orch: Orch) -> pexpect.spawn[str]:
+    """`start-all --foreground` in a terminal, with the one worker that takes a minute for its drain."""
+    roster = str(orch.daemon.write_roster(media_server={"command": ("drain", 60), "drain_seconds": 100}))
+    words = orch.command("start-all", "--foreground", "--roster", roster)
+    terminal = pexpect.spawn(words[0], words[1:], cwd=str(CHECKOUT), env=orch.environment, encoding="utf-8", timeout=30)
+    terminal.expect("Ctrl-C stops orch; closing the terminal does not")
+    return terminal
+
+
+def test_closing_the_terminal_leaves_the_daemon_alone(orch: Orch) -> None:
+    terminal = foreground(orch)
+    before = orch.daemon.status()
+    # The kernel hangs up on whatever has this terminal.
+    terminal.close(force=False)
+    orch.daemon.wait_for(lambda: not terminal.isalive(), "the command to end", 10)
+    assert terminal.signalstatus == signal.SIGHUP
+    after = orch.daemon.status()
+    assert after["supervisor"]["pid"] == before["supervisor"]["pid"]
+    assert [(row["pid"], row["state"]) for row in after["workers"]] == [(row["pid"], "running") for row in before["workers"]]
+    assert orch.daemon.events("supervisor.signal") == []
+
+
+def test_the_second_ctrl_c_skips_the_drain(orch: Orch) -> None:
+    terminal = foreground(orch)
+    terminal.sendintr()
+    terminal.expect("Ctrl-C again cuts calls")
+    terminal.expect("media-server: 1 call, ")
+    assert orch.daemon.worker("media-server")["state"] == "stopping"
+    terminal.sendintr()
+    terminal.expect("orch is stopped")
+    terminal.expect(pexpect.EOF)
+    orch.daemon.wait_for(lambda: not terminal.isalive(), "the command to end", 10)
+    assert terminal.exitstatus == 0
+    assert orch.daemon.alive_status() is None
 
 
 def test_foreground_shows_logs_and_ends_with_the_daemon_on_sigterm(orch: Orch) -> None:

@@ -16,11 +16,11 @@ import pytest
 
 from core.bootstrap import initialise, open_database
 from core.settings import load_settings
-from core.storage.database import Database
+from core.storage.database import Database, DatabaseUnavailable
 from core.storage.jobs import JobStore
 from core.storage.wakeup import raise_topic
+from workers.child import EXIT_LOCKED
 from workers.control import ask
-from workers.process import EXIT_LOCKED
 
 WORKER = Path(__file__).with_name("runtime_worker.py")
 
@@ -213,6 +213,81 @@ def test_a_worker_whose_parent_is_gone_does_not_start(world: World) -> None:
     command = [sys.executable, str(WORKER), "window-scheduler", str(world.diary), f"--parent-pid={os.getppid() + 1_000_000}"]
     assert subprocess.run(command, timeout=60, check=False).returncode == 0
     assert world.lines() == []
+
+
+def test_a_drained_worker_takes_no_new_work_but_stays(world: World) -> None:
+    world.start()
+    world.settle()
+    pid, runs = world.row()["pid"], world.runs()
+    ask(world.daemon.run, {"do": "drain", "worker": "window-scheduler"})
+    world.wait(lambda: world.row()["draining"], "the drain")
+    assert world.row()["state"] == "draining"
+    with world.database.write() as session:
+        raise_topic(session, "windows")
+    # A heartbeat that was sent after the topic was raised shows that the worker lives on, and would show the run.
+    seen = world.row()["beat_age_seconds"]
+    world.wait(lambda: world.row()["beat_age_seconds"] < seen or world.row()["beat_age_seconds"] == 0.0, "another heartbeat")
+    assert (world.row()["pid"], world.runs()) == (pid, runs)
+    ask(world.daemon.run, {"do": "stop", "worker": "window-scheduler"})
+    row = world.daemon.wait_state("window-scheduler", "stopped", 10)
+    assert row["last_exit"] == "exit 0"
+    assert world.lines()[-2:] == ["stopped last-added", "stopped first-added"]
+
+
+def test_after_a_killed_supervisor_there_is_never_a_second_scheduler(world: World) -> None:
+    world.put("busy")
+    world.start()
+    world.settle()
+    orphan = world.row()["pid"]
+    world.daemon.process.kill()
+    world.daemon.process.wait(timeout=5)
+    world.start()
+    row = world.wait(lambda: (row := world.row())["problem"] and row, "the new one to be refused", 30)
+    assert "another copy" in row["problem"]
+    assert world.lines().count("started") == 1
+    assert Path(f"/proc/{orphan}").exists()
+    world.diary.with_name("busy").unlink()
+    row = world.daemon.wait_state("window-scheduler", "running", 30)
+    assert row["problem"] is None
+    lines = world.lines()
+    assert lines.count("started") == 2
+    assert lines.index("stopped first-added") < len(lines) - 1 - lines[::-1].index("started")
+
+
+def test_a_log_that_cannot_be_written_stops_no_work(world: World) -> None:
+    # A real ENOSPC for every line, of the worker and of the supervisor.
+    for name in ("window-scheduler", "supervisor"):
+        (world.daemon.logs / f"{name}.log").symlink_to("/dev/full")
+    world.start()
+    world.settle()
+    first = world.row()["pid"]
+    asked = world.jobs.request("window_scan", "window-scheduler", "test", datetime.now(UTC))
+    world.wait(lambda: world.jobs.get(asked).state == "done", "the trigger to be done", 5)
+    os.kill(first, signal.SIGKILL)
+    world.wait(lambda: world.row()["pid"] not in {first, None}, "a replacement")
+    world.daemon.wait_state("window-scheduler", "running", 60)
+    assert (world.daemon.logs / "window-scheduler.out").read_text() == "", "no traceback for each line either"
+
+
+def test_a_running_daemon_survives_a_full_disk(small_disk: Any, world: World) -> None:
+    world.start()
+    world.settle()
+    small_disk.fill()
+    with pytest.raises(DatabaseUnavailable, match="full"):
+        world.jobs.request("window_scan", "window-scheduler", "x" * 20_000, datetime.now(UTC))
+    first = world.row()["pid"]
+    os.kill(first, signal.SIGKILL)
+    world.wait(lambda: world.row()["pid"] not in {first, None}, "a replacement")
+    row = world.daemon.wait_state("window-scheduler", "running", 60)
+    small_disk.empty()
+    asked = world.jobs.request("window_scan", "window-scheduler", "test", datetime.now(UTC))
+    world.wait(lambda: world.jobs.get(asked).state == "done", "the trigger to be done", 10)
+    assert world.row()["pid"] == row["pid"]
+    ask(world.daemon.run, {"do": "stop", "worker": "window-scheduler"})
+    world.daemon.wait_state("window-scheduler", "stopped")
+    # Both read whole lines only.
+    assert world.daemon.events("worker.exited")[-1]["exit"] == "exit 0"
+    assert world.events()[-1]["event"] == "worker.stopped"
 
 
 def test_by_hand_it_runs_without_a_supervisor(world: World) -> None:
