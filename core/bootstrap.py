@@ -1,6 +1,7 @@
 """From settings to the objects each worker needs. The only module that names concrete providers.
 
-Providers are imported on demand: a window-scheduler that never dials must not pay for a telephone SDK.
+Everything is imported on demand: a window-scheduler that never dials must not pay for a telephone SDK, and a worker's imports
+are the time it takes to come back after a crash.
 """
 
 from __future__ import annotations
@@ -9,34 +10,41 @@ import os
 import secrets
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from core.calls.dialler import Dialler, DialRules
-from core.calls.settlement import Settlement
-from core.calls.watch import Watch
-from core.clock import Clock, SystemClock
-from core.domain.retries import RetryPolicy
-from core.engagement.driver import PlainDriver
-from core.engagement.nodes import Engagement
 from core.errors import NotFound, OrchError, SettingsError
-from core.judge.base import Judge
-from core.judge.rules import RulesJudge
-from core.plans.library import PlanLibrary
-from core.recordings.vault import Keyring, Vault
-from core.settings import CarrierName, Settings
-from core.speech.base import Recognizer, Synthesizer
-from core.storage.calls import CallView
-from core.storage.contacts import ContactStore
-from core.storage.conversations import ConversationStore
-from core.storage.database import Database
-from core.storage.runs import Owner, RunLedger
-from core.storage.schema import migrate
-from core.telephony.base import Carrier
-from core.telephony.simulated import simulated_account
-from core.windows.booking import Booking
-from core.windows.scheduler import WindowScheduler
+
+if TYPE_CHECKING:
+    from core.calls.facts import DialRules
+    from core.calls.watch import Watch
+    from core.clock import Clock
+    from core.domain.retries import RetryPolicy
+    from core.engagement.driver import PlainDriver
+    from core.judge.base import Judge
+    from core.plans.library import PlanLibrary
+    from core.recordings.vault import Vault
+    from core.settings import Settings
+    from core.speech.base import Recognizer, Synthesizer
+    from core.storage.calls import CallView
+    from core.storage.contacts import ContactStore
+    from core.storage.conversations import ConversationStore
+    from core.storage.database import Database
+    from core.telephony.base import Carrier
+    from core.windows.booking import Booking
+    from core.windows.scheduler import WindowScheduler
 
 STREAM_KEY_LABEL = b"media-stream tokens"
+INSTALLATION_LABEL = b"installation"
 API_KEY_FILE = "api.key"
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookAccount:
+    """The carrier's account, the token it signs webhooks with, and the number we call from."""
+
+    sid: str
+    auth_token: str
+    number: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +58,16 @@ class MediaParts:
     judge: Judge
     vault: Vault
     stream_key: bytes
+    installation: str
     settings: Settings
     data_dir: Path
 
 
 def initialise(settings: Settings) -> list[str]:
     """Create folders and keys that are missing and bring the database up to date. Returns what was done, in words."""
+    from core.recordings.vault import Keyring
+    from core.storage.schema_version import is_known_current
+
     done = []
     for folder in (settings.paths.data, settings.paths.run, settings.paths.logs, settings.paths.keys):
         if not folder.is_dir():
@@ -70,12 +82,17 @@ def initialise(settings: Settings) -> list[str]:
     if settings.server.api_key is None and not (settings.paths.keys / API_KEY_FILE).exists():
         _write_secret(settings.paths.keys / API_KEY_FILE, secrets.token_urlsafe(32))
         done.append("created an API key")
-    if migrate(settings.database_url):
-        done.append("brought the database up to date")
+    if not is_known_current(settings.database_url):
+        from core.storage.schema import migrate
+
+        if migrate(settings.database_url):
+            done.append("brought the database up to date")
     return done
 
 
 def open_vault(settings: Settings) -> Vault:
+    from core.recordings.vault import Keyring, Vault
+
     if not (settings.paths.keys / Keyring.FILE_NAME).exists():
         raise SettingsError(f"orch was never set up in {settings.paths.home}: run `orch init`, or correct ORCH_HOME")
     return Vault(Keyring.load(settings.paths.keys))
@@ -83,6 +100,8 @@ def open_vault(settings: Settings) -> Vault:
 
 def open_database(settings: Settings, *, busy_seconds: float = 30.0) -> Database:
     """Raises SettingsError when there is no key yet."""
+    from core.storage.database import Database
+
     return Database(settings.database_url, open_vault(settings), busy_seconds=busy_seconds)
 
 
@@ -91,28 +110,46 @@ def api_key(settings: Settings) -> str:
     if settings.server.api_key is not None:
         return settings.server.api_key.get_secret_value()
     try:
-        return (settings.paths.keys / API_KEY_FILE).read_text().strip()
+        key = (settings.paths.keys / API_KEY_FILE).read_text().strip()
     except OSError as error:
         raise SettingsError(f"no API key in {settings.paths.keys}; run `orch init`") from error
+    if not key:
+        raise SettingsError(f"{settings.paths.keys / API_KEY_FILE} is empty; delete it and run `orch init`")
+    return key
+
+
+def installation(settings: Settings) -> str:
+    """What tells this orch from another one that answers at the same address. Not a secret."""
+    return open_vault(settings).derive(INSTALLATION_LABEL).hex()[:16]
 
 
 def stream_key(settings: Settings) -> bytes:
     return open_vault(settings).derive(STREAM_KEY_LABEL)
 
 
-def webhook_auth_token(settings: Settings) -> str:
-    """The token that Twilio, or the simulator in its place, signs webhooks with."""
+def webhook_account(settings: Settings) -> WebhookAccount:
+    """Whose webhooks are taken: Twilio's, or those of the simulator in its place."""
     if settings.simulated:
-        return simulated_account(settings.paths.keys).auth_token
-    assert settings.twilio.auth_token is not None
-    return settings.twilio.auth_token.get_secret_value()
+        from core.telephony.simulated import simulated_account
+
+        simulated = simulated_account(settings.paths.keys)
+        return WebhookAccount(simulated.account_sid, simulated.auth_token, simulated.from_number)
+    twilio = settings.twilio
+    assert twilio.account_sid
+    assert twilio.auth_token
+    assert twilio.from_number
+    return WebhookAccount(twilio.account_sid, twilio.auth_token.get_secret_value(), twilio.from_number)
 
 
 def plan_library(settings: Settings) -> PlanLibrary:
+    from core.plans.library import PlanLibrary
+
     return PlanLibrary(settings.paths.plans_dir)
 
 
 def booking(settings: Settings, contacts: ContactStore, plans: PlanLibrary) -> Booking:
+    from core.windows.booking import Booking
+
     return Booking(
         contacts,
         plans,
@@ -124,6 +161,8 @@ def booking(settings: Settings, contacts: ContactStore, plans: PlanLibrary) -> B
 
 
 def window_scheduler(settings: Settings, database: Database) -> WindowScheduler:
+    from core.windows.scheduler import WindowScheduler
+
     return WindowScheduler(
         database,
         plan_library(settings),
@@ -135,7 +174,9 @@ def window_scheduler(settings: Settings, database: Database) -> WindowScheduler:
 def carrier(settings: Settings) -> Carrier:
     from core.telephony.twilio import TwilioCarrier
 
-    if settings.providers.carrier is CarrierName.SIMULATOR:
+    if settings.simulated:
+        from core.telephony.simulated import simulated_account
+
         account = simulated_account(settings.paths.keys)
         return TwilioCarrier(
             account.account_sid,
@@ -151,10 +192,14 @@ def carrier(settings: Settings) -> Carrier:
 
 
 def default_retry_policy(settings: Settings) -> RetryPolicy:
+    from core.domain.retries import RetryPolicy
+
     return RetryPolicy(settings.retries.max_retry_count, settings.retries.waits())
 
 
 def dial_rules(settings: Settings) -> DialRules:
+    from core.calls.facts import DialRules
+
     dialling = settings.dialling
     return DialRules(
         carrier=settings.providers.carrier,
@@ -185,13 +230,24 @@ class CallParts:
 
 def call_parts(settings: Settings, database: Database, clock: Clock | None = None, line: Carrier | None = None) -> CallParts:
     """`line` replaces the carrier that the settings name."""
+    from core.calls.dialler import Dialler
+    from core.calls.reach import HealthCheck
+    from core.calls.settlement import Settlement
+    from core.calls.watch import Watch
+    from core.clock import SystemClock
+    from core.engagement.driver import PlainDriver
+    from core.engagement.nodes import Engagement
+    from core.storage.runs import Owner, RunLedger
+
     clock = clock or SystemClock()
     line = line or carrier(settings)
     plans = plan_library(settings)
     settlement = Settlement(database, plans)
     owner = Owner.this_process()
     rules = dial_rules(settings)
-    dialler = Dialler(database, line, rules, settlement, owner, clock)
+    urls = [settings.public_url, *([settings.public_media_url] if settings.conversations.use_enhanced_calls else [])]
+    public = HealthCheck(urls, installation(settings))
+    dialler = Dialler(database, line, rules, settlement, owner, clock, public)
     watch = Watch(database, line, settlement, clock)
     work = Engagement(
         database=database,
@@ -203,18 +259,23 @@ def call_parts(settings: Settings, database: Database, clock: Clock | None = Non
         default_policy=default_retry_policy(settings),
         permitted=rules.permitted,
         dial_time=rules.dial_time,
+        public_url=settings.public_url,
     )
     driver = PlainDriver(RunLedger(database, owner), work, clock, threads=settings.dialling.threads)
     return CallParts(driver, watch)
 
 
 def judge() -> Judge:
+    from core.judge.rules import RulesJudge
+
     return RulesJudge()
 
 
 def media_parts(settings: Settings) -> MediaParts:
     """Builds the speech engines, too: the first call must not wait for them."""
     from core.speech.local import EspeakSynthesizer, SphinxRecognizer
+    from core.storage.conversations import ConversationStore
+    from core.storage.database import Database
 
     vault = open_vault(settings)
     database = Database(settings.database_url, vault)
@@ -226,6 +287,7 @@ def media_parts(settings: Settings) -> MediaParts:
         judge=judge(),
         vault=vault,
         stream_key=vault.derive(STREAM_KEY_LABEL),
+        installation=installation(settings),
         settings=settings,
         data_dir=settings.paths.data,
     )

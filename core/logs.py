@@ -6,11 +6,12 @@ structlog is imported on demand: it costs 0.15 s and 18 MB, and `mask_phone` is 
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, MutableMapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,90 @@ _QUIET = (
 )
 
 
+class LineFile(logging.Handler):
+    """Whole lines, each written at once, to a file that one process writes; renamed to `.1`, `.2` ... when it is full.
+
+    It never raises: work goes on when the disk is full. A line that did not fit is taken out again, so that no half of one is left
+    for readers to stumble over, and how many were lost is the first thing written when there is room again. The standard library's
+    handler keeps a part of such a line for later, and is dead for good when the disk is full in the moment of rotation.
+    """
+
+    def __init__(self, path: Path, max_bytes: int, backups: int = BACKUPS) -> None:
+        """Raises OSError when the file cannot be opened."""
+        super().__init__()
+        self._path, self._max_bytes, self._backups = path, max_bytes, backups
+        self._fd: int | None = None
+        self._size = 0
+        self._lost = 0
+        self._open()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            line = self.format(record).encode("utf-8", "backslashreplace") + b"\n"
+        except Exception:  # noqa: BLE001
+            # As the standard library's handlers do: whatever is wrong with this line must not reach who wrote it.
+            self.handleError(record)
+            return
+        if self._lost and self._write(self._loss()):
+            self._lost = 0
+        if self._lost or not self._write(line):
+            self._lost += 1
+
+    def close(self) -> None:
+        self._close()
+        super().close()
+
+    def _write(self, line: bytes) -> bool:
+        try:
+            if self._fd is None:
+                self._open()
+            elif self._size and self._size + len(line) > self._max_bytes:
+                self._rotate()
+            if self._fd is None:
+                return False  # the new file of a rotation could not be made
+            written = os.write(self._fd, line)
+        except OSError:
+            # Opened anew for the next line: the disk may have come back as another one.
+            self._close()
+            return False
+        if written < len(line):
+            with suppress(OSError):
+                os.ftruncate(self._fd, self._size)
+            return False
+        self._size += written
+        return True
+
+    def _loss(self) -> bytes:
+        record = logging.LogRecord("orch", logging.WARNING, "", 0, "log.lines_lost", None, None)
+        record.lines = self._lost
+        return self.format(record).encode() + b"\n"
+
+    def _open(self) -> None:
+        self._fd = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._fd).st_size
+        # Power was cut in the middle of a line.
+        if self._size and os.pread(self._fd, 1, self._size - 1) != b"\n":
+            self._size += os.write(self._fd, b"\n")
+
+    def _rotate(self) -> None:
+        # Where files cannot be renamed it grows on: better than losing what it is there for.
+        with suppress(OSError):
+            for number in range(self._backups - 1, 0, -1):
+                with suppress(FileNotFoundError):
+                    self._numbered(number).replace(self._numbered(number + 1))
+            self._path.replace(self._numbered(1))
+            self._close()
+            self._open()
+
+    def _numbered(self, number: int) -> Path:
+        return self._path.with_name(f"{self._path.name}.{number}")
+
+    def _close(self) -> None:
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None
+
+
 def mask_phone(phone: str) -> str:
     """`+15551230123` as `+1555***0123`; shorter numbers keep less, so that something always stays hidden."""
     if len(phone) >= 12:
@@ -57,7 +142,8 @@ def configure(worker: str, log_dir: Path, level: str, max_mb: int) -> None:
     One process writes one file. Raises OSError when the file cannot be opened.
     """
     import orjson
-    import structlog
+
+    structlog = _structlog()
 
     def name_worker(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event["worker"] = worker
@@ -76,7 +162,7 @@ def configure(worker: str, log_dir: Path, level: str, max_mb: int) -> None:
         withhold_personal,
         _leading_keys_first,
     ]
-    handler = RotatingFileHandler(log_dir / f"{worker}.log", maxBytes=max_mb * 1024 * 1024, backupCount=BACKUPS, encoding="utf-8")
+    handler = LineFile(log_dir / f"{worker}.log", max_mb * 1024 * 1024)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -94,7 +180,7 @@ def configure(worker: str, log_dir: Path, level: str, max_mb: int) -> None:
     root.setLevel(level.upper())
     for name in _QUIET:
         logging.getLogger(name).setLevel(max(logging.WARNING, root.level))
-    # A full disk must not turn every log line into a traceback on stderr, which is on the same disk.
+    # A line that cannot be formatted must not become a traceback on stderr.
     logging.raiseExceptions = False
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -104,12 +190,36 @@ def configure(worker: str, log_dir: Path, level: str, max_mb: int) -> None:
     )
 
 
+def _structlog() -> Any:
+    """structlog without rich, which it would load, 50 ms and 5 MB in each worker, to colour a console that no worker has."""
+    if "structlog" not in sys.modules and "rich" not in sys.modules:
+        # PEP 328's way of saying that a module is not there; structlog does without it.
+        sys.modules["rich"] = None  # type: ignore[assignment]
+        try:
+            import structlog
+        finally:
+            del sys.modules["rich"]
+    import structlog
+
+    return structlog
+
+
 def get_logger() -> BoundLogger:
     """The logger for events: `log.info("call.dialled", attempt=...)`. Event names are dotted; values go into keys."""
-    import structlog
+    structlog = _structlog()
 
     logger: BoundLogger = structlog.stdlib.get_logger("orch")
     return logger
+
+
+def silence() -> None:
+    """No log: for a command, whose answer has stdout to itself, and whose doings are in the database."""
+    structlog = _structlog()
+
+    def drop(_logger: Any, _method: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        raise structlog.DropEvent
+
+    structlog.configure(processors=[drop])
 
 
 def bind(**keys: object) -> AbstractContextManager[None]:

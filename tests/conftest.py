@@ -22,14 +22,25 @@ from core.recordings.vault import Keyring, Vault
 from core.storage.database import Database
 from core.storage.schema import migrate
 
+_GIVEN = dict(os.environ)
 # Whatever the developer's shell or .env says must not reach a test.
 for _name in list(os.environ):
     if _name.startswith(("ORCH_", "TWILIO_", "GOOGLE_", "GEMINI_", "RETRY_", "MAX_RETRY", "USE_", "ORCHESTRATOR_", "RECONCILIATION_")):
         del os.environ[_name]
+# Nor what stands in the developer's own file, or is wished about colours.
+os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
+for _name in ("NO_COLOR", "FORCE_COLOR"):
+    os.environ.pop(_name, None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--require-all", action="store_true", help="fail where an optional part is missing, rather than skip")
+
+
+@pytest.fixture(scope="session")
+def given_environment() -> dict[str, str]:
+    """The environment as the test run was given it, for tests that are told where something is."""
+    return _GIVEN
 
 
 @pytest.fixture(scope="session")

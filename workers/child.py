@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from core.errors import Conflict
 from workers.roster import WorkerSpec
 
 # Seconds before the 1st, 2nd, ... restart in a row; the last one repeats.
@@ -28,6 +29,12 @@ CRASH_SPAN_SECONDS = 300.0
 ABORT_GRACE_SECONDS = 2.0
 # `stop now`: long enough to close files, too short to finish a call.
 STOP_NOW_SECONDS = 3.0
+# To a worker: take no new work, but stay. SIGTERM asks for both.
+HOLD = signal.SIGUSR1
+# Between two looks whether another copy has ended.
+LOCKED_RETRY_SECONDS = 2.0
+# EX_TEMPFAIL of sysexits.h: another copy of this worker holds its lock.
+EXIT_LOCKED = 75
 # EX_CONFIG of sysexits.h: the settings are wrong, and starting again will not mend them.
 EXIT_CONFIG = 78
 
@@ -100,6 +107,8 @@ class Child:
     stop_deadline: float | None = None
     # It had to be killed because it did not end in time.
     killed: bool = False
+    # It was told to take no new work, and is told so again whenever it comes back.
+    held: bool = False
     _spawns: int = 0
     _in_a_row: int = 0
     _crashes: deque[float] = field(default_factory=deque)
@@ -110,6 +119,16 @@ class Child:
     @property
     def alive(self) -> bool:
         return self.state in {State.STARTING, State.RUNNING, State.STOPPING}
+
+    @property
+    def starts(self) -> int:
+        """How often it was started."""
+        return self._spawns
+
+    @property
+    def down(self) -> bool:
+        """It will not come back unless somebody asks for it."""
+        return self.state in {State.STOPPED, State.FATAL}
 
     @property
     def hung(self) -> bool:
@@ -127,12 +146,21 @@ class Child:
         self._crashes.clear()
         self._in_a_row = 0
         self.problem = ""
+        self.held = False
         self.state, self.retry_at = State.BACKOFF, now
         return self.tick(now)
+
+    def drain(self) -> Sequence[Action]:
+        """No new work from now on; it stays up until it is stopped or restarted. Raises Conflict when it is not running."""
+        if self.state is not State.RUNNING:
+            raise Conflict(f"{self.spec.name} is {self.state}; only a running worker can be drained")
+        self.held = True
+        return (Send(HOLD),)
 
     def stop(self, now: float, *, at_once: bool = False, timeout: float | None = None) -> Sequence[Action]:
         """Ask it to end: what is in flight may finish before the deadline, unless `at_once`."""
         self._start_again = False
+        self.held = False
         if not self.alive:
             self.state, self.retry_at, self.problem = State.STOPPED, None, ""
             return ()
@@ -147,11 +175,11 @@ class Child:
         self.state, self.stop_deadline = State.STOPPING, deadline
         return (Send(signal.SIGQUIT if at_once else signal.SIGTERM),)
 
-    def restart(self, now: float) -> Sequence[Action]:
-        """End it with its drain, then start it."""
+    def restart(self, now: float, *, at_once: bool = False) -> Sequence[Action]:
+        """End it, with its drain unless `at_once`, then start it."""
         if not self.alive:
             return self.start(now)
-        actions = self.stop(now)
+        actions = self.stop(now, at_once=at_once)
         self._start_again = True
         return actions
 
@@ -167,11 +195,19 @@ class Child:
         self.started_at = None
         return self._gone(now, Exit(None, None, why))
 
-    def beat(self, now: float) -> None:
+    def cannot_start(self, why: str) -> Sequence[Action]:
+        """What it needs is not there, and trying again will not bring it."""
+        self.started_at = None
+        return self._give_up(why)
+
+    def beat(self, now: float) -> Sequence[Action]:
         """A heartbeat arrived; the first one says that the worker is ready."""
         self.last_beat = now
         if self.state is State.STARTING:
             self.state, self.ready_at, self.problem = State.RUNNING, now, ""
+            if self.held:
+                return (Send(HOLD),)
+        return ()
 
     def exited(self, now: float, end: Exit) -> Sequence[Action]:
         if self._why and not end.why:
@@ -244,6 +280,11 @@ class Child:
             return ()
         if end.code == EXIT_CONFIG:
             return self._give_up("a setting is wrong")
+        if end.code == EXIT_LOCKED:
+            # An orphan of a killed supervisor finishes its calls, which may take a while; that is no fault of this one.
+            self.problem = "another copy of it is still running"
+            self.state, self.retry_at = State.BACKOFF, now + LOCKED_RETRY_SECONDS
+            return ()
         if healthy:
             self._crashes.clear()
             self._in_a_row = 0

@@ -1,8 +1,9 @@
 """How the CLI talks to the supervisor: a unix socket, one JSON line there, one JSON line back.
 
 Requests are `{"do": "status"}`, `{"do": "stop-all", "now": false, "timeout": null}`, `{"do": "await-end"}` and
-`{"do": "start" | "stop" | "restart", "worker": NAME}`. An answer with `"error"` was refused. `await-end` is answered
-when the last worker is gone, with the names of those that had to be killed.
+`{"do": "start" | "stop" | "restart" | "drain", "worker": NAME}` (stop and restart take `"now": true`) and `{"do": "reload"}`. An
+answer with `"error"` was refused. `await-end` is answered when the last worker is gone, with the names of those that had to be
+killed. Jobs are triggered through the database, not here: a trigger is a row with its outcome, whoever asked.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from core.errors import Conflict, NotRunning
+from core.errors import Conflict, NotRunning, OrchError
 
 SOCKET_NAME = "orch.sock"
 # sun_path of unix(7) holds 108 bytes with the closing zero.
@@ -198,7 +199,13 @@ class ControlServer:
             request = None
         if not isinstance(request, dict):
             return {"error": "a request is one JSON object on one line"}
-        return self._handle(request)
+        try:
+            return self._handle(request)
+        except OrchError as error:
+            return {"error": str(error)}
+        except (ValueError, TypeError) as error:
+            # Of a value that is not what it should be. A request must not end the daemon.
+            return {"error": f"a request that makes no sense: {error}"}
 
     def _drop(self, client: socket.socket) -> None:
         del self._clients[client]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 
 from core.errors import InvalidInput
 
@@ -12,6 +14,25 @@ class JobInfo:
     name: str
     worker: str
     summary: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobReport:
+    """What a run did. `changed`: worth a row in the database. `next_due`: run again then, before the period is over."""
+
+    changed: bool
+    summary: Mapping[str, object]
+    next_due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """`run(now)` is called in a thread, never twice at once. A wake-up of one of `topics` runs it immediately."""
+
+    name: str
+    period_seconds: float
+    run: Callable[[datetime], JobReport]
+    topics: tuple[str, ...] = ()
 
 
 JOBS = (

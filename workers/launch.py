@@ -8,23 +8,25 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from core.errors import Conflict, NotRunning, OrchError
 from workers.control import Answer, Request, ask
 from workers.preflight import PreflightFailed, check_ports, earlier_copies
-from workers.process import FileLock
+from workers.process import LOCK_NAME, FileLock
 from workers.roster import SUPERVISOR, WorkerSpec, save_roster
 from workers.spawn import CHECKOUT, open_output
-from workers.supervisor import EXIT_PREFLIGHT, EXIT_RUNNING, LOCK_NAME
+from workers.supervisor import EXIT_PREFLIGHT, EXIT_RUNNING
 
 POLL_SECONDS = 0.05
 # From exec to the control socket; the workers are not part of it.
 SUPERVISOR_SECONDS = 20.0
 # Between the last answer of a supervisor and the end of its process.
 GONE_SECONDS = 10.0
+# What the daemon was started with.
+ROSTER_NAME = "roster.json"
 _WAITED_FOR = frozenset({"starting", "backoff", "hung", "stopping"})
 
 
@@ -70,18 +72,22 @@ def wait_for_earlier_copies(run_folder: Path, workers: Sequence[WorkerSpec], sec
         time.sleep(POLL_SECONDS)
 
 
-def launch(home: Path, workers: Iterable[WorkerSpec], log_level: str, log_max_mb: int) -> int:
-    """Start the supervisor in a session of its own. Returns its pid once it answers.
+def launch(home: Path, workers: Iterable[WorkerSpec], log_level: str, log_max_mb: int, about: Mapping[str, str] | None = None) -> int:
+    """Start the supervisor in a session of its own. Returns its pid once it answers. `about` is what its status says of itself.
 
     Raises PreflightFailed, or Conflict when another start was faster.
     """
     workers = tuple(workers)
     check_ports(workers)
-    roster_file = home / "run" / "roster.json"
-    save_roster(roster_file, workers)
+    roster_file = home / "run" / ROSTER_NAME
+    try:
+        save_roster(roster_file, workers)
+    except OSError as error:
+        raise PreflightFailed(f"cannot write {roster_file}: {error.strerror or error}") from None
     read, write = os.pipe()
     command = [sys.executable, "-X", "faulthandler", "-m", "workers.supervisor"]
     options = [f"--home={home}", f"--roster={roster_file}", f"--ready-fd={write}", f"--log-level={log_level}", f"--log-max-mb={log_max_mb}"]
+    options.append(f"--about={json.dumps(dict(about or {}))}")
     output = home / "logs" / f"{SUPERVISOR}.out"
     try:
         with open_output(output, log_max_mb * 1024 * 1024) as out:
@@ -140,6 +146,29 @@ def wait_until_ready(run_folder: Path, seconds: float) -> Answer:
         # One that was given up will not come back by waiting, whatever the others do.
         if any(row["state"] == "fatal" for row in answer["workers"]):
             return answer
+        time.sleep(POLL_SECONDS)
+
+
+def follow_worker(run_folder: Path, name: str, done: Callable[[Answer], bool]) -> Iterator[Answer]:
+    """The row of one worker, again and again, until it is `done`; that one is the last. Raises NotRunning, Conflict."""
+    while True:
+        answer = ask(run_folder, {"do": "status"})
+        row: Answer | None = next((row for row in answer["workers"] if row["name"] == name), None)
+        if row is None:
+            raise Conflict(f"the daemon was started anew meanwhile, without {name}")
+        yield row
+        if done(row):
+            return
+        time.sleep(POLL_SECONDS)
+
+
+def follow_reload(run_folder: Path) -> Iterator[Answer]:
+    """The status, again and again, until no reload goes on; that one is the last. Raises NotRunning."""
+    while True:
+        answer = ask(run_folder, {"do": "status"})
+        yield answer
+        if answer["reload"]["at"] is None and not answer["reload"]["left"]:
+            return
         time.sleep(POLL_SECONDS)
 
 

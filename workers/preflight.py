@@ -8,10 +8,17 @@ import os
 import socket
 from collections.abc import Iterable
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from core.errors import OrchError
 from workers.process import worker_lock
 from workers.roster import Address, WorkerSpec
+
+# A daemon that starts with less would stop working while its first calls are made.
+LEAST_FREE_BYTES = 32 * 1024 * 1024
+# Longer than any transaction of ours; a backup may hold the database this long, a forgotten shell for ever.
+LOCK_SECONDS = 3.0
+CONNECT_SECONDS = 5.0
 
 
 class PreflightFailed(OrchError):
@@ -48,10 +55,89 @@ def check_folders(folders: Iterable[Path]) -> None:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
             probe.write_bytes(b"x")
         except OSError as error:
-            raise PreflightFailed(f"cannot write to {folder}: {error.strerror or error}; see ORCH_HOME") from None
+            raise PreflightFailed(_cannot_write(folder, error)) from None
         finally:
             with contextlib.suppress(OSError):
                 probe.unlink()
+        disk = os.statvfs(folder)
+        free = disk.f_bavail * disk.f_frsize
+        if free < LEAST_FREE_BYTES:
+            raise PreflightFailed(
+                f"the disk of {folder} is full: {free // 1024**2} MB left, at least {LEAST_FREE_BYTES // 1024**2} are needed; free some"
+            )
+
+
+def check_logs(log_folder: Path, workers: Iterable[str]) -> None:
+    """Raises PreflightFailed for a log that is there but cannot be written, such as one that root left."""
+    for worker in workers:
+        for path in (log_folder / f"{worker}.log", log_folder / f"{worker}.out"):
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise PreflightFailed(_cannot_write(path, error)) from None
+
+
+def _cannot_write(path: Path, error: OSError) -> str:
+    hint = "free some space" if error.errno in {errno.ENOSPC, errno.EDQUOT} else "see its owner and mode, and ORCH_HOME"
+    return f"cannot write to {path}: {error.strerror or error}; {hint}"
+
+
+def check_database(url: str) -> None:
+    """Whether the database can be written now, told before SQLAlchemy is loaded. `url` is an SQLAlchemy URL.
+
+    Raises PreflightFailed. What only the schema can tell (a newer program's, for one) is left to the migration.
+    """
+    if not url.startswith("sqlite:///"):
+        _check_server(url)
+        return
+    path = Path(url.removeprefix("sqlite:///").partition("?")[0])
+    check_folders((path.parent,))
+    if not path.exists():
+        return
+    # Not above: the supervisor binds its ports with this module, and has no database.
+    import sqlite3
+
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None)) as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("ROLLBACK")
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error):
+            raise PreflightFailed(f"database {path} is locked by {lock_holder(path)}; end that, or wait until it is done") from None
+        raise PreflightFailed(f"database {path} cannot be written: {error}; see its owner and mode") from None
+    except sqlite3.DatabaseError as error:
+        raise PreflightFailed(f"{path} is no database ({error}); put a backup in its place, or correct ORCH_DATABASE_URL") from None
+
+
+def _check_server(url: str) -> None:
+    server = urlsplit(url)
+    if not server.hostname:
+        return  # a socket in the file system, or a service name: the driver knows
+    port = server.port or 5432
+    try:
+        socket.create_connection((unquote(server.hostname), port), timeout=CONNECT_SECONDS).close()
+    except OSError as error:
+        why = "no answer" if isinstance(error, TimeoutError) else error.strerror or str(error)
+        raise PreflightFailed(
+            f"the database server {server.hostname}:{port} cannot be reached: {why}; start it, or correct ORCH_DATABASE_URL"
+        ) from None
+
+
+def lock_holder(path: Path) -> str:
+    """Who holds a write lock on an SQLite database: `pid 123 (sqlite3 data/orch.db)`, as far as /proc lets this user see."""
+    inodes = set()
+    for part in (path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")):
+        with contextlib.suppress(OSError):
+            inodes.add(str(part.stat().st_ino))
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/locks").read_text().splitlines():
+            # proc_locks(5): number, kind, ADVISORY, READ or WRITE, pid, device:inode, range.
+            fields = line.split()
+            if len(fields) >= 6 and fields[3] == "WRITE" and fields[5].rpartition(":")[2] in inodes:
+                return f"pid {fields[4]} ({_command_of(fields[4])})"
+    return "another program"
 
 
 def earlier_copies(run_folder: Path, workers: Iterable[WorkerSpec]) -> list[tuple[str, int]]:
@@ -76,9 +162,14 @@ def port_holder(port: int) -> str:
             for descriptor in (process / "fd").iterdir():
                 with contextlib.suppress(OSError):
                     if str(descriptor.readlink()) in wanted:
-                        command = (process / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-                        return f"pid {process.name} ({command[:120]})"
+                        return f"pid {process.name} ({_command_of(process.name)})"
     return "a process of another user" if inodes else "another process"
+
+
+def _command_of(pid: str) -> str:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()[:120]
+    return "unknown command"
 
 
 def _listening_inodes(port: int) -> Iterable[str]:

@@ -44,7 +44,7 @@ class WorkerSpec:
     stops_after: tuple[str, ...] = ()
 
     def argv(self) -> tuple[str, ...]:
-        return self.command or (sys.executable, "-X", "faulthandler", "-m", self.module)
+        return self.command or (sys.executable, "-X", "faulthandler", "-m", "workers.begin", self.module)
 
 
 def roster(settings: Settings) -> tuple[WorkerSpec, ...]:
@@ -54,7 +54,8 @@ def roster(settings: Settings) -> tuple[WorkerSpec, ...]:
     workers = [
         WorkerSpec("window-scheduler", "workers.window_scheduler", drain_seconds=15),
         # A carrier request has a total deadline well below this, and its answer must be stored.
-        WorkerSpec("call-scheduler", "workers.call_scheduler", drain_seconds=60),
+        # What rings when it is told to stop may ring to its end, and is ended then.
+        WorkerSpec("call-scheduler", "workers.call_scheduler", drain_seconds=settings.dialling.ring_seconds + 30.0),
         WorkerSpec(
             "webhook-server",
             "workers.webhook_server",
@@ -69,6 +70,8 @@ def roster(settings: Settings) -> tuple[WorkerSpec, ...]:
             "workers.media_server",
             listen=Address(settings.server.host, settings.server.media_port),
             drain_seconds=call_seconds,
+            # A phone that rings may be picked up.
+            stops_after=("call-scheduler",),
         ),
     ]
     if settings.simulated:

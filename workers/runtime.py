@@ -1,7 +1,8 @@
 """What every worker shares: settings, logs, signals, the lock, heartbeats, jobs, and an orderly end.
 
 A worker is a `start(runtime)` that sets it up and returns. Ready is reported then; SIGTERM ends it: `draining` is set,
-what is in flight may finish, then the callbacks of `on_stop` run. A second signal, or SIGQUIT, skips the waiting.
+what is in flight may finish, then the callbacks of `on_stop` run. A second signal, or SIGQUIT, skips the waiting. SIGUSR1 sets
+`draining` and nothing else: the worker takes no new work, and waits for its SIGTERM.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ from core import logs
 from core.clock import Clock, SystemClock
 from core.errors import Conflict, OrchError, SettingsError
 from core.settings import Settings, load_settings
-from workers.child import EXIT_CONFIG
+from workers.child import EXIT_CONFIG, EXIT_LOCKED, HOLD
+from workers.jobs import JobReport, JobSpec
 from workers.preflight import bind
-from workers.process import EXIT_LOCKED, Arguments, HeartbeatPipe, die_with, forbid_core_dumps, take_worker_lock
+from workers.process import Arguments, HeartbeatPipe, die_with, forbid_core_dumps, settle_memory, take_worker_lock
 from workers.roster import Address
-from workers.schedule import JobReport, JobSpec, Schedule
 
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
 
     from core.storage.database import Database
+    from workers.schedule import Schedule
 
 __all__ = ["JobReport", "JobSpec", "Runtime", "run_worker"]
 
@@ -53,6 +55,7 @@ class Runtime:
         self.draining = asyncio.Event()
         self._arguments = arguments
         self._callbacks: list[Callable[[], Awaitable[None]]] = []
+        self._ending = asyncio.Event()
         self._now = asyncio.Event()
         self._schedule: Schedule | None = None
         self._pipe = HeartbeatPipe(arguments.heartbeat_fd) if arguments.heartbeat_fd is not None else None
@@ -68,6 +71,9 @@ class Runtime:
     def add_job(self, spec: JobSpec) -> None:
         """Only in `start`."""
         if self._schedule is None:
+            # A server without jobs needs neither APScheduler nor SQLAlchemy for them.
+            from workers.schedule import Schedule
+
             self._schedule = Schedule(self.name, self.db, self.clock, self.log)
         self._schedule.add(spec)
 
@@ -91,13 +97,15 @@ class Runtime:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._asked_to_stop, number)
         loop.add_signal_handler(signal.SIGQUIT, self._asked_to_stop_now)
+        loop.add_signal_handler(HOLD, self._asked_to_hold)
         await start(self)
+        settle_memory()
         if self._schedule is not None:
             self._schedule.start()
         beating = asyncio.create_task(self._beat())
         self.log.info("worker.ready", pid=os.getpid())
         # The heartbeat never ends by itself; if it does, by an error, the worker must not live on unseen.
-        waiting = asyncio.create_task(self.draining.wait())
+        waiting = asyncio.create_task(self._ending.wait())
         await asyncio.wait({beating, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if beating.done():
             beating.result()
@@ -107,14 +115,25 @@ class Runtime:
 
     def _asked_to_stop(self, number: int) -> None:
         self.log.info("worker.signal", signal=signal.Signals(number).name)
-        if self.draining.is_set():
+        if self._ending.is_set():
             self._now.set()
         self.draining.set()
+        self._ending.set()
 
     def _asked_to_stop_now(self) -> None:
         self.log.info("worker.signal", signal="SIGQUIT")
         self._now.set()
         self.draining.set()
+        self._ending.set()
+
+    def _asked_to_hold(self) -> None:
+        if self.draining.is_set():
+            return
+        self.draining.set()
+        if self._schedule is not None:
+            self._schedule.stop()
+        # Some workers learn of it by being asked what they have in flight.
+        self.log.info("worker.held", in_flight=self.in_flight())
 
     async def _beat(self) -> None:
         while self._pipe is not None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -21,6 +21,7 @@ from apscheduler.triggers.interval import IntervalTrigger
 from core.clock import Clock, require_utc
 from core.storage.jobs import JobRecord, JobStore, TakenTrigger, trigger_topic
 from core.storage.wakeup import WakeupListener
+from workers.jobs import JobReport, JobSpec
 
 if TYPE_CHECKING:
     from structlog.stdlib import BoundLogger
@@ -31,25 +32,6 @@ T = TypeVar("T")
 
 # A job that always says it is due at once must not occupy a core.
 MIN_GAP = timedelta(milliseconds=50)
-
-
-@dataclass(frozen=True, slots=True)
-class JobReport:
-    """What a run did. `changed`: worth a row in the database. `next_due`: run again then, before the period is over."""
-
-    changed: bool
-    summary: Mapping[str, object]
-    next_due: datetime | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    """`run(now)` is called in a thread, never twice at once. A wake-up of one of `topics` runs it immediately."""
-
-    name: str
-    period_seconds: float
-    run: Callable[[datetime], JobReport]
-    topics: tuple[str, ...] = ()
 
 
 class Jobs(Protocol):

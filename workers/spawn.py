@@ -11,10 +11,10 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
+from core.logs import LineFile
 from workers.child import Exit
 from workers.process import Arguments
 from workers.roster import WorkerSpec
@@ -23,6 +23,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 LAST_LINES = 5
 _BEAT_LIMIT = 256 * 1024
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Process:
@@ -43,7 +44,8 @@ class Process:
         try:
             # Not through us: a supervisor that dies must not break its workers' stdout.
             with open_output(self._out, out_limit_bytes) as out:
-                self._out_start = out.tell()
+                # Where in NAME.out its own output begins.
+                self.output_at: int = out.tell()
                 self._popen = subprocess.Popen(
                     [*spec.argv(), *arguments.as_options()],
                     stdin=subprocess.DEVNULL,
@@ -54,18 +56,27 @@ class Process:
                     # Its own group: Ctrl-C in a terminal does not reach it, and its children can be swept with it.
                     process_group=0,
                 )
+            self.pid = self._popen.pid
+            self.pidfd = self._pidfd()
         except BaseException:
             os.close(read)
             raise
         finally:
             os.close(write)
-        self.pid = self._popen.pid
-        self.pidfd = os.pidfd_open(self.pid)
         self.pipe = read
         self.pipe_open = True
         self.last_beat: dict[str, Any] = {}
         self._buffer = b""
         os.set_blocking(read, False)
+
+    def _pidfd(self) -> int:
+        try:
+            return os.pidfd_open(self.pid)
+        except OSError:
+            # Out of descriptors: a worker that nobody watches must not live.
+            self._popen.kill()
+            self._popen.wait()
+            raise
 
     def send(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -96,13 +107,25 @@ class Process:
         """The last lines it wrote to stdout or stderr since it was started."""
         with contextlib.suppress(OSError), self._out.open("rb") as out:
             size = out.seek(0, os.SEEK_END)
-            out.seek(max(self._out_start, size - 8192))
+            out.seek(max(self.output_at, size - 8192))
             return out.read().decode(errors="replace").splitlines()[-LAST_LINES:]
         return []
 
     def memory_bytes(self) -> int:
         """Resident memory of the process and its descendants."""
         return sum(_resident(pid) for pid in _family(self.pid))
+
+    def cpu_seconds(self) -> float:
+        """Processor time that the process and its descendants have used since they were started."""
+        return round(sum(_processor_seconds(pid) for pid in _family(self.pid)), 2)
+
+
+def _processor_seconds(pid: int) -> float:
+    """User and system time, with that of children that have ended: fields 14 to 17 of proc_pid_stat(5)."""
+    with contextlib.suppress(OSError, IndexError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / _TICKS
+    return 0.0
 
 
 def _parsed(lines: list[bytes]) -> Iterator[dict[str, Any]]:
@@ -152,6 +175,8 @@ class _JsonLines(logging.Formatter):
             "event": record.getMessage(),
             **getattr(record, "keys", {}),
         }
+        if hasattr(record, "lines"):
+            line["lines"] = record.lines
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
@@ -159,12 +184,12 @@ class _JsonLines(logging.Formatter):
 
 def json_log(worker: str, log_dir: Path, level: str, max_bytes: int) -> logging.Logger:
     """A logger that writes JSON lines to `log_dir/WORKER.log`, by the standard library alone."""
-    handler = RotatingFileHandler(log_dir / f"{worker}.log", maxBytes=max_bytes, backupCount=5, encoding="utf-8")
+    handler = LineFile(log_dir / f"{worker}.log", max_bytes)
     handler.setFormatter(_JsonLines(worker))
     log = logging.getLogger(f"orch.{worker}")
     log.handlers[:] = [handler]
     log.propagate = False
     log.setLevel(level.upper())
-    # A full disk must not become a traceback for each line, on the same disk.
+    # As in core/logs.py.
     logging.raiseExceptions = False
     return log

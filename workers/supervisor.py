@@ -21,15 +21,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from core.errors import InvalidInput, OrchError
+from core.errors import Conflict, InvalidInput, OrchError
 from workers.child import Action, Child, Spawn, State
 from workers.control import Answer, ControlServer
 from workers.preflight import PreflightFailed, bind
-from workers.process import FileLock
+from workers.process import LOCK_NAME, FileLock
+from workers.reload import Reload
 from workers.roster import SUPERVISOR, WorkerSpec, load_roster
 from workers.spawn import Process, json_log
 
-LOCK_NAME = "orch.lock"
 PID_NAME = "orch.pid"
 EXIT_FAILED = 1
 EXIT_RUNNING = 3
@@ -42,8 +42,12 @@ STALL_SECONDS = 5.0
 class Supervisor:
     """Holds the daemon's lock while it lives."""
 
-    def __init__(self, home: Path, workers: Sequence[WorkerSpec], log: logging.Logger, log_max_bytes: int) -> None:
+    def __init__(
+        self, home: Path, workers: Sequence[WorkerSpec], log: logging.Logger, log_max_bytes: int, about: Mapping[str, object] | None = None
+    ) -> None:
         self._home, self._log, self._log_max_bytes = home, log, log_max_bytes
+        # Version and database, for `orch status`: what this daemon runs with, whatever the settings say by now.
+        self._about = dict(about or {})
         self._specs = {worker.name: worker for worker in workers}
         dice = random.Random()
         self._children = {worker.name: Child(worker, dice) for worker in workers}
@@ -56,15 +60,15 @@ class Supervisor:
         self._stopping = False
         self._stop_now = False
         self._stop_timeout: float | None = None
+        self._reload = Reload(self._children)
         # Both ends are attributes: with the write end collected the loop would spin on an end-of-file.
         self._wake_read, self._wake_write = socket.socketpair()
         self._control: ControlServer | None = None
 
     def open(self) -> None:
         """Bind every port and the control socket. Raises PreflightFailed."""
-        for spec in self._specs.values():
-            if spec.listen is not None:
-                self._listeners[spec.name] = bind(spec.name, spec.listen)
+        for name in self._specs:
+            self._listen(name)
         self._wake_read.setblocking(False)
         self._wake_write.setblocking(False)
         signal.set_wakeup_fd(self._wake_write.fileno(), warn_on_full_buffer=False)
@@ -115,6 +119,10 @@ class Supervisor:
             self._perform(name, child.tick(now))
         if self._stopping:
             self._stop_those_free_to_stop(now)
+        if (due_now := self._reload.next()) is not None:
+            self._event("worker.restart_requested", worker_name=due_now, by="reload")
+            self._perform(due_now, self._children[due_now].restart(now))
+        self._close_idle_ports()
 
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
@@ -136,7 +144,12 @@ class Supervisor:
     def _spawn(self, name: str) -> None:
         child = self._children[name]
         try:
+            self._listen(name)
             process = Process(self._specs[name], self._home, self._listeners.get(name), self._log_max_bytes)
+        except PreflightFailed as error:
+            child.cannot_start(str(error))
+            self._event("worker.given_up", level=logging.ERROR, worker_name=name, problem=child.problem)
+            return
         except OSError as error:
             self._event("worker.spawn_failed", level=logging.ERROR, worker_name=name, error=str(error))
             self._perform(name, child.spawn_failed(time.monotonic(), str(error)))
@@ -145,7 +158,7 @@ class Supervisor:
         self._processes[name] = process
         self._selector.register(process.pidfd, selectors.EVENT_READ, lambda: self._exited(name))
         self._selector.register(process.pipe, selectors.EVENT_READ, lambda: self._beat(name))
-        self._event("worker.started", worker_name=name, pid=process.pid, restarts=child.restarts)
+        self._event("worker.started", worker_name=name, pid=process.pid, restarts=child.restarts, output_at=process.output_at)
 
     def _beat(self, name: str) -> None:
         process, child = self._processes.get(name), self._children[name]
@@ -158,7 +171,7 @@ class Supervisor:
         if beats:
             was_starting = child.state is State.STARTING
             process.last_beat = beats[-1]
-            child.beat(time.monotonic())
+            self._perform(name, child.beat(time.monotonic()))
             if was_starting and child.state is State.RUNNING:
                 seconds = time.monotonic() - (child.started_at or 0.0)
                 self._event("worker.ready", worker_name=name, pid=process.pid, seconds=round(seconds, 3))
@@ -177,10 +190,27 @@ class Supervisor:
             self._event("worker.given_up", level=logging.ERROR, worker_name=name, problem=child.problem)
         self._perform(name, actions)
 
+    # Ports.
+
+    def _listen(self, name: str) -> None:
+        listen = self._specs[name].listen
+        if listen is not None and name not in self._listeners:
+            self._listeners[name] = bind(name, listen)
+
+    def _close_idle_ports(self) -> None:
+        """A port that nobody serves is closed: callers are refused at once, and turn elsewhere, instead of waiting in its queue.
+
+        Not between a crash and the restart that follows: those callers are served a moment later.
+        """
+        for name in [name for name in self._listeners if self._children[name].down]:
+            self._listeners.pop(name).close()
+            self._event("worker.port_closed", worker_name=name, listen=str(self._specs[name].listen))
+
     # Stopping.
 
     def _stop_all(self, *, at_once: bool = False, timeout: float | None = None) -> None:
         self._stopping = True
+        self._reload.cancel()
         self._stop_now = self._stop_now or at_once
         self._stop_timeout = timeout
         now = time.monotonic()
@@ -208,7 +238,12 @@ class Supervisor:
             return {"ok": True}
         if do == "await-end":
             return None
-        if do in {"start", "stop", "restart"}:
+        if do == "reload":
+            if self._stopping:
+                raise Conflict("orch is stopping")
+            self._event("supervisor.reload_requested")
+            return {"ok": True, "workers": self._reload.begin()}
+        if do in {"start", "stop", "restart", "drain"}:
             name = str(request.get("worker"))
             child = self._children.get(name)
             if child is None:
@@ -216,9 +251,15 @@ class Supervisor:
             if self._stopping:
                 return {"error": "orch is stopping"}
             self._event(f"worker.{do}_requested", worker_name=name)
-            act = {"start": child.start, "stop": child.stop, "restart": child.restart}[str(do)]
-            self._perform(name, act(now))
-            return {"ok": True, "state": child.state}
+            at_once = bool(request.get("now"))
+            actions = {
+                "start": lambda: child.start(now),
+                "stop": lambda: child.stop(now, at_once=at_once),
+                "restart": lambda: child.restart(now, at_once=at_once),
+                "drain": child.drain,
+            }
+            self._perform(name, actions[str(do)]())
+            return {"ok": True, "state": child.state, "starts": child.starts}
         return {"error": f"unknown request {do!r}"}
 
     def _status(self, now: float) -> Answer:
@@ -230,7 +271,10 @@ class Supervisor:
                 "started_at": self._started_at.isoformat(timespec="seconds"),
                 "uptime_seconds": round(now - self._started, 1),
                 "home": str(self._home),
+                "version": self._about.get("version"),
+                "database": self._about.get("database"),
             },
+            "reload": self._reload.status(),
             "workers": [self._row(name, child, now) for name, child in self._children.items()],
         }
 
@@ -246,12 +290,14 @@ class Supervisor:
 
         return {
             "name": name,
-            "state": "hung" if child.hung else str(child.state),
+            "state": _shown_state(child),
+            "starts": child.starts,
             "pid": process.pid if process else None,
             "uptime_seconds": since(child.started_at) if process else None,
             "beat_age_seconds": since(child.last_beat),
             "restarts": child.restarts,
             "memory_bytes": process.memory_bytes() if process else None,
+            "cpu_seconds": process.cpu_seconds() if process else None,
             "listen": str(spec.listen) if spec.listen else None,
             "draining": beat.get("state") == "draining",
             "in_flight": beat.get("in_flight"),
@@ -266,6 +312,13 @@ class Supervisor:
 
     def _event(self, event: str, *, level: int = logging.INFO, **keys: object) -> None:
         self._log.log(level, event, extra={"keys": keys})
+
+
+def _shown_state(child: Child) -> str:
+    if child.hung:
+        return "hung"
+    # It is up, but not to be counted on: who looks for a running worker must not find one that takes nothing on.
+    return "draining" if child.held and child.state is State.RUNNING else str(child.state)
 
 
 def _report(ready_fd: int | None, message: Mapping[str, object]) -> None:
@@ -285,6 +338,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--ready-fd", type=int, help="pipe on which to say that the daemon is up")
     parser.add_argument("--log-level", default="info")
     parser.add_argument("--log-max-mb", type=int, default=20)
+    parser.add_argument("--about", type=json.loads, default={}, metavar="JSON", help="what the status says of this daemon")
     options = parser.parse_args(argv)
     home: Path = options.home.resolve()
     max_bytes = options.log_max_mb * 1024 * 1024
@@ -301,7 +355,7 @@ def main(argv: list[str] | None = None) -> int:
             _report(options.ready_fd, {"error": f"orch is already running as pid {lock.holder() or 'unknown'}", "code": EXIT_RUNNING})
             return EXIT_RUNNING
         log = json_log(SUPERVISOR, home / "logs", options.log_level, max_bytes)
-        supervisor = Supervisor(home, workers, log, max_bytes)
+        supervisor = Supervisor(home, workers, log, max_bytes, options.about)
         supervisor.open()
     except (PreflightFailed, InvalidInput) as error:
         _report(options.ready_fd, {"error": str(error), "code": EXIT_PREFLIGHT})
@@ -310,13 +364,16 @@ def main(argv: list[str] | None = None) -> int:
         _report(options.ready_fd, {"error": f"the supervisor cannot start: {error}", "code": EXIT_FAILED})
         return EXIT_FAILED
     pid_file = home / "run" / PID_NAME
-    pid_file.write_text(f"{os.getpid()}\n", encoding="ascii")
+    # For people and their scripts; nothing here reads it.
+    with contextlib.suppress(OSError):
+        pid_file.write_text(f"{os.getpid()}\n", encoding="ascii")
     _report(options.ready_fd, {"up": True, "pid": os.getpid()})
     try:
         return supervisor.run()
     finally:
         supervisor.close()
-        pid_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            pid_file.unlink(missing_ok=True)
         lock.release()
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from threading import Lock
 
+from core.calls.addresses import continue_url
 from core.calls.facts import DialRules, dial_facts, has_lost_its_place
 from core.calls.reach import FRESH, TRY_AGAIN, PublicUrl
 from core.calls.settlement import Settlement, report_double
@@ -151,6 +152,7 @@ class Dialler:
                 attempt_id=intent.attempt_id,
                 to=intent.phone,
                 voice_url=f"{base}/webhooks/twilio/voice?attempt={intent.attempt_id}",
+                fallback_url=continue_url(base, intent.attempt_id),
                 status_url=f"{base}/webhooks/twilio/status?attempt={intent.attempt_id}",
                 amd_url=f"{base}/webhooks/twilio/amd?attempt={intent.attempt_id}",
                 ring_seconds=self._rules.ring_seconds,

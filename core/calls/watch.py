@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from core.calls.addresses import continue_url
 from core.calls.settlement import ABSENT, Settlement, StatusReport
 from core.clock import Clock
 from core.domain.calls import AttemptStatus
@@ -117,6 +118,20 @@ class Watch:
             carrier_call_id = attempt.carrier_call_id
         self._log.info("call.stopped", attempt=attempt_id, carrier_call=carrier_call_id, reason=reason)
         self._carrier.hang_up(carrier_call_id)
+
+    def wake_line(self, attempt_id: str, base: str, now: datetime) -> None:
+        """Tell the carrier to ask how a silent call goes on. Raises ProviderError."""
+        with self._database.write() as session:
+            attempt = lock_attempt(session, attempt_id)
+            if attempt is None or attempt.ended_at is not None or attempt.carrier_call_id is None:
+                return
+            if not self._is_ours(session, attempt, now):
+                return
+            attempt.redirected_at = now
+            attempt.redirects = (attempt.redirects or 0) + 1
+            carrier_call_id, stream = attempt.carrier_call_id, attempt.stream_epoch
+        self._log.warning("call.silent", attempt=attempt_id, carrier_call=carrier_call_id, stream=stream)
+        self._carrier.redirect(carrier_call_id, continue_url(base, attempt_id, stream=stream))
 
     def stop_unanswered(self, reason: str, now: datetime) -> int:
         """End every call that nobody has picked up. Returns how many the carrier was asked to end."""

@@ -42,7 +42,7 @@ class TurnStore(Protocol):
 
     def opt_out(self, attempt_id: str, source: str, now: datetime) -> None: ...
 
-    def stream_saved(self, attempt_id: str, epoch: int) -> None: ...
+    def stream_saved(self, attempt_id: str, epoch: int, now: datetime) -> None: ...
 
     def spool_replayed(self, spool: str, now: datetime) -> None: ...
 
@@ -261,7 +261,7 @@ class TurnLog:
 
     def _saved(self, head: SpoolHead) -> bool:
         try:
-            self._store.stream_saved(head.attempt_id, head.epoch)
+            self._store.stream_saved(head.attempt_id, head.epoch, self._clock.now())
         except Exception as error:  # noqa: BLE001
             self._log.error("conversation.save_failed", attempt=head.attempt_id, error=f"{type(error).__name__}: {error}")
             return False

@@ -32,7 +32,8 @@ def outcome_of(
     webhook was answered for this attempt. `answered_by` is the answering-machine verdict (human, machine_*, fax, unknown).
     `conversation_state` is none, in_progress, complete or abandoned; `ended_by` is the conversation's EndedBy
     (None: nobody ended it, the line just went). `turns` counts the turns in which the contact said or pressed something.
-    `cancelled_because` says why orch cancelled the call, if it did: dial_until, or one of `_NOT_THEIR_WISH`; anything else is a person's wish.
+    `cancelled_because` says why orch cancelled the call, if it did: dial_until, or one of `_NOT_THEIR_WISH`; anything else is a
+    person's wish.
     """
     match final:
         case "completed":

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 from core.calls.dialler import AlreadyDialled, Blocked, Dialler, Intent
 from core.calls.settlement import Settlement
+from core.calls.silence import BEARABLE, MOST_REDIRECTS, silent_since
 from core.calls.watch import Watch
 from core.clock import Clock
 from core.domain.calls import FINAL_CALL_STATES, AttemptStatus, CallState
@@ -36,6 +37,10 @@ from core.storage.tables import Attempt, Run, ScheduledCall
 
 # A call that our account or set-up prevents is tried again this much later, without using up a retry.
 OPERATOR_WAIT = timedelta(minutes=5)
+# One that the carrier would not take just now (too many at once, not reached) likewise.
+REFUSED_WAIT = timedelta(minutes=1)
+# How long a call outside any window is offered to a carrier that does not take it.
+UNPLACED_PATIENCE = timedelta(hours=24)
 # All lines busy: look again.
 CAPACITY_WAIT = timedelta(seconds=5)
 # How often a stop that did not take is repeated, and how long a finished conversation may keep its line.
@@ -60,6 +65,7 @@ class Engagement:
     default_policy: RetryPolicy
     permitted: PermittedHours
     dial_time: timedelta  # ringing to its end, and the margin before a close
+    public_url: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +124,7 @@ def await_webhook(work: Engagement, claim: Claim) -> Step:
         if settled:
             move(run, "check_retry", now)
         stop = None if settled else _reason_to_stop(work, session, run, attempt, now)
+        silent = not settled and stop is None and _is_silent(session, attempt, now)
         if not settled and attempt.status == AttemptStatus.UNKNOWN and _given_up(call_of(session, claim.subject_id), attempt, now):
             _unresolved(session, run, call_of(session, claim.subject_id), attempt, now)
             return LetGo()
@@ -127,6 +134,8 @@ def await_webhook(work: Engagement, claim: Claim) -> Step:
     try:
         if stop is not None:
             work.watch.stop(attempt_id, stop, now)
+        if silent:
+            work.watch.wake_line(attempt_id, work.public_url, now)
         work.watch.check(attempt_id, now)
     except ProviderError as error:
         _log.warning("call.carrier_error", attempt=attempt_id, error=str(error))
@@ -191,7 +200,7 @@ def increment_retry(work: Engagement, claim: Claim) -> Step:
         if isinstance(decision, Close):
             _finish(work, session, run, call, decision.state, decision.reason, now)
             return LetGo()
-        if not _operators_fault(attempt):
+        if _placed_again_after(attempt) is None:
             call.retry_count += 1
         call.not_before = decision.at
         set_state(call, CallState.WAITING_RETRY, f"{attempt.outcome}; next try at {decision.at.isoformat(timespec='seconds')}", now)
@@ -253,10 +262,13 @@ def _plan_of(work: Engagement, claim: Claim) -> Plan:
 def _decide(work: Engagement, session: Session, call: ScheduledCall, attempt: Attempt, now: datetime) -> RetryAt | Close:
     assert attempt.outcome is not None
     assert attempt.ended_at is not None
-    if _operators_fault(attempt):
-        at = max(now, attempt.ended_at + OPERATOR_WAIT)
+    pause = _placed_again_after(attempt)
+    if pause is not None:
+        at = max(now, attempt.ended_at + pause)
         if call.closes_at is not None and at >= call.closes_at:
             return Close(CallState.MISSED, f"{attempt.reason}, until the window closed")
+        if at >= call.opens_at + UNPLACED_PATIENCE:
+            return Close(CallState.FAILED, f"{attempt.reason}, for {UNPLACED_PATIENCE.total_seconds() / 3600:.0f} hours")
         return RetryAt(at)
     try:
         policy = retry_policy(work.plans.get(call.plan), work.default_policy)
@@ -276,8 +288,14 @@ def _decide(work: Engagement, session: Session, call: ScheduledCall, attempt: At
     )
 
 
-def _operators_fault(attempt: Attempt) -> bool:
-    return attempt.outcome == Outcome.FAILED and (attempt.reason or "").startswith("operator: ")
+def _placed_again_after(attempt: Attempt) -> timedelta | None:
+    """How long to wait after a dial that certainly rang nobody, which costs the call none of its retries; None: somebody was rung."""
+    reason = attempt.reason or ""
+    if attempt.outcome != Outcome.FAILED:
+        return None
+    if reason.startswith("operator: "):
+        return OPERATOR_WAIT
+    return REFUSED_WAIT if reason.startswith("not placed: ") else None
 
 
 def _reason_to_stop(work: Engagement, session: Session, run: Run, attempt: Attempt, now: datetime) -> str | None:
@@ -292,7 +310,9 @@ def _reason_to_stop(work: Engagement, session: Session, run: Run, attempt: Attem
     if conversation is not None and conversation.ended_at is not None and now - conversation.ended_at >= LINGER:
         return "conversation_over"
     if attempt.voice_served_at is not None:
-        return "voicemail" if _is_machine(attempt) and _hangs_up_on_voicemail(work, session, attempt) else None
+        if _is_machine(attempt) and _hangs_up_on_voicemail(work, session, attempt):
+            return "voicemail"
+        return "silent" if _is_silent(session, attempt, now) and (attempt.redirects or 0) >= MOST_REDIRECTS else None
     if now >= attempt.dial_until:
         return "dial_until"
     if is_suppressed(session, attempt.phone):
@@ -302,6 +322,11 @@ def _reason_to_stop(work: Engagement, session: Session, run: Run, attempt: Attem
     if contact_of(session, attempt.contact_id).paused_at is not None:
         return "contact_pause"
     return None
+
+
+def _is_silent(session: Session, attempt: Attempt, now: datetime) -> bool:
+    since = silent_since(session, attempt, conversation_of(session, attempt.id))
+    return since is not None and now - since >= BEARABLE
 
 
 def _is_machine(attempt: Attempt) -> bool:
@@ -331,6 +356,9 @@ def _look_again_at(session: Session, attempt: Attempt, now: datetime) -> datetim
     conversation = conversation_of(session, attempt.id)
     if conversation is not None and conversation.ended_at is not None:
         times.append(max(conversation.ended_at + LINGER, now + timedelta(seconds=1)))
+    since = silent_since(session, attempt, conversation)
+    if since is not None:
+        times.append(max(since + BEARABLE, now + timedelta(seconds=1)))
     return min(times)
 
 

@@ -39,6 +39,7 @@ class CallContext:
     status: str
     dial_until: datetime
     unwanted: bool  # asked not to be called, or the call was cancelled, since it was dialled
+    answered: bool  # our voice webhook was served, or the note of it is on its way
     answered_by: str | None
     stream_epoch: int
     conversation_id: str | None
@@ -107,6 +108,7 @@ class ConversationStore:
             status=attempt.status,
             dial_until=attempt.dial_until,
             unwanted=suppressed or call.cancel_requested_at is not None,
+            answered=attempt.voice_served_at is not None,
             answered_by=attempt.answered_by,
             stream_epoch=attempt.stream_epoch,
             conversation_id=conversation.id if conversation else None,
@@ -133,15 +135,33 @@ class ConversationStore:
             attempt.voice_served_at = attempt.voice_served_at or now
         return True
 
-    def stream_saved(self, attempt_id: str, epoch: int) -> None:
+    def stream_saved(self, attempt_id: str, epoch: int, now: datetime) -> None:
         """The stream is over, and every word of it is in SQL."""
         with self._database.write() as session:
-            session.execute(update(Attempt).where(Attempt.id == attempt_id, Attempt.stream_epoch == epoch).values(epoch_saved=epoch))
+            attempt = lock_attempt(session, attempt_id)
+            if attempt is None or attempt.stream_epoch != epoch:
+                return
+            attempt.epoch_saved = epoch
+            attempt.stream_ended_at = now
+            if attempt.ended_at is None:
+                # The call may go on with nobody of ours on the line.
+                wake_run(session, attempt.run_id, now)
 
     def spool_replayed(self, spool: str, now: datetime) -> None:
         """Everything that dead processes had left in this spool is in SQL, or set aside for a person to look at."""
         with self._database.write() as session:
             upsert(session, Spool, {"id": spool, "replayed_at": now}, "id", {"replayed_at": now})
+            live = select(Attempt.run_id).where(Attempt.spool == spool, Attempt.status == AttemptStatus.IN_PROGRESS)
+            for run_id in session.scalars(live):
+                wake_run(session, run_id, now)
+
+    def document_fetched(self, attempt_id: str, mode: str, now: datetime) -> None:
+        """The carrier asked how the live call goes on, and was told in this mode: somebody of ours is on the line, or about to be."""
+        with self._database.write() as session:
+            attempt = lock_attempt(session, attempt_id)
+            if attempt is not None and attempt.ended_at is None:
+                attempt.document_at = now
+                attempt.mode = mode
 
     def spool_unusable(self, file: str, error: str, now: datetime) -> None:
         """Words that no replay can take over: a person has to look, for one of them may be a wish not to be called."""
@@ -337,6 +357,10 @@ def _words_came_late(session: Session, attempt: Attempt, conversation: Conversat
         now=now,
     )
     revive(session, attempt.run_id, "await_webhook", now)
+
+
+def spool_replayed_at(session: Session, spool: str | None) -> datetime | None:
+    return session.scalar(select(Spool.replayed_at).where(Spool.id == spool)) if spool is not None else None
 
 
 def turn_context(conversation_id: str, ordinal: int) -> str:

@@ -192,6 +192,11 @@ class Attempt(Base):
     stream_began_at: Mapped[datetime | None]
     spool: Mapped[str | None] = mapped_column(Id)
     epoch_saved: Mapped[int | None] = mapped_column(Integer)
+    stream_ended_at: Mapped[datetime | None]
+    # When the carrier last fetched a document for the live call, and when and how often it was told to.
+    document_at: Mapped[datetime | None]
+    redirected_at: Mapped[datetime | None]
+    redirects: Mapped[int | None] = mapped_column(Integer)
 
     __table_args__ = (
         UniqueConstraint("scheduled_call_id", "ordinal"),

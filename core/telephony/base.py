@@ -45,6 +45,7 @@ class DialRequest:
     attempt_id: str
     to: str
     voice_url: str
+    fallback_url: str  # asked when the voice URL fails
     status_url: str
     amd_url: str | None
     ring_seconds: int
@@ -106,6 +107,10 @@ class Carrier(Protocol):
 
     def hang_up(self, carrier_call_id: str) -> None:
         """End the call whether it is queued, ringing or live. Ending one that is over is harmless."""
+        ...
+
+    def redirect(self, carrier_call_id: str, url: str) -> None:
+        """Have a live call fetch its next document from `url` now. Harmless for one that is over or not answered yet."""
         ...
 
     def carrier_now(self) -> datetime | None:

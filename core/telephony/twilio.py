@@ -68,6 +68,8 @@ class TwilioCarrier:
                 from_=self._from_number,
                 url=request.voice_url,
                 method="POST",
+                fallback_url=request.fallback_url,
+                fallback_method="POST",
                 status_callback=request.status_url,
                 status_callback_method="POST",
                 status_callback_event=STATUS_EVENTS,
@@ -95,6 +97,16 @@ class TwilioCarrier:
             if self._ended_by(carrier_call_id, "canceled" if waiting else "completed"):
                 return
         raise ProviderError("the call would not end: its state kept changing", provider=self.name, retryable=True)
+
+    def redirect(self, carrier_call_id: str, url: str) -> None:
+        """See Carrier.redirect. Raises ProviderError when nobody can say whether the call was told."""
+        calls, transport = self._calls(self._timeout_seconds)
+        try:
+            calls(carrier_call_id).update(url=url, method="POST")
+        except (NotSentError, NoAnswerError, TwilioException, ValueError, TypeError, AttributeError, KeyError) as error:
+            if _code(transport.answer) in {NO_SUCH_RESOURCE, CALL_IS_OVER}:
+                return
+            raise self._failed("redirect the call", transport.answer, error) from error
 
     def carrier_now(self) -> datetime | None:
         calls, transport = self._calls(self._timeout_seconds)

@@ -7,8 +7,10 @@ part missing is written with a ~, so a transcript shows each lost or doubled fra
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 import struct
+import threading
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -22,6 +24,7 @@ from google.cloud import speech_v1, speech_v2, texttospeech_v1
 FRAME = 160
 QUIET = b"\xff" * FRAME
 WORD_FRAMES = 10
+FIRST_VALUE = 0x10  # the media doubles mean something by smaller ones
 WORD_BYTES = WORD_FRAMES * FRAME
 GAP_FRAMES = 5  # between two words of a phrase
 PHRASE_END_BYTES = 2400  # of silence, behind a phrase that is over
@@ -84,7 +87,7 @@ class Lexicon:
     def sound(self, phrase: str) -> Iterator[bytes]:
         """Frames: each word, and a gap between words."""
         for index, word in enumerate(phrase.split()):
-            value = self._words.setdefault(word, len(self._words) + 1)
+            value = self._words.setdefault(word, len(self._words) + FIRST_VALUE)
             assert value < 0xF0
             if index:
                 yield from itertools.repeat(QUIET, GAP_FRAMES)
@@ -333,6 +336,29 @@ async def a_google_server(tls: Any = None, *, small_window: bool = False) -> Asy
     finally:
         google.close()
         await server.stop(None)
+
+
+@asynccontextmanager
+async def no_thread_left() -> AsyncIterator[None]:
+    """gRPC's own thread ends with the last connection and server: one that stays belongs to one that was not closed."""
+
+    def threads() -> list[str]:
+        return [thread.name for thread in threading.enumerate() if "_poll_wrapper" in thread.name]
+
+    yield
+
+    def none_left() -> bool:
+        gc.collect()
+        return not threads()
+
+    await until(none_left, "gRPC's thread has ended")
+
+
+async def until(condition: Callable[[], bool], what: str, seconds: float = 5.0) -> None:
+    latest = asyncio.get_running_loop().time() + seconds
+    while not condition():
+        assert asyncio.get_running_loop().time() < latest, what
+        await asyncio.sleep(0.002)
 
 
 def sound_of(text: str) -> bytes:

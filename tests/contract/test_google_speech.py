@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import json
 import os
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,7 @@ from core.speech.google.access import GoogleCloud, PlainServer
 from core.speech.google.credentials import check_credentials
 from core.speech.google.recognizer import GoogleRecognition, GoogleRecognizer
 from core.speech.google.utterance import Limits, Restarts
-from tests.contract.google_servers import QUIET, Behaviour, GoogleServer, a_google_server
+from tests.contract.google_servers import QUIET, Behaviour, GoogleServer, a_google_server, no_thread_left, until
 
 pytestmark = pytest.mark.anyio
 
@@ -36,9 +34,16 @@ V2 = "projects/p/locations/eu/recognizers/_"
 CODES = grpc.StatusCode
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def anyio_backend() -> str:
     return "asyncio"
+
+
+@pytest.fixture(scope="module", autouse=True)
+async def one_loop() -> AsyncIterator[None]:
+    """For all tests here, since gRPC's thread passes on to a loop what concerns it, even if that has been closed meanwhile."""
+    async with no_thread_left():
+        yield
 
 
 @pytest.fixture
@@ -97,13 +102,6 @@ async def line(google: GoogleServer) -> AsyncIterator[Line]:
 
 def _ours(tasks: set[asyncio.Task[Any]]) -> list[str]:
     return [str(task) for task in tasks if "core/speech" in str(task.get_coro())]
-
-
-async def until(condition: Callable[[], bool], what: str, seconds: float = 5.0) -> None:
-    latest = asyncio.get_running_loop().time() + seconds
-    while not condition():
-        assert asyncio.get_running_loop().time() < latest, what
-        await asyncio.sleep(0.002)
 
 
 # --- a conversation ---------------------------------------------------------------------------------------------------
@@ -227,7 +225,8 @@ async def test_many_calls_share_connections_and_no_connection_has_too_many(googl
 
 # --- longer than a stream may last ------------------------------------------------------------------------------------
 
-LONG = Limits(change_seconds=4, latest_change_seconds=12, restart_pause_seconds=0, idle_seconds=60)
+# Here audio comes at once, not in real time: more of it has had no answer yet than would ever be so in a call.
+LONG = Limits(change_seconds=4, latest_change_seconds=12, kept_quiet_seconds=60, restart_pause_seconds=0, idle_seconds=60)
 
 
 async def test_a_stream_is_changed_while_nobody_speaks(line: Line) -> None:
@@ -386,6 +385,7 @@ async def test_a_stream_that_breaks_too_often_is_given_up(line: Line) -> None:
     with pytest.raises(ProviderError, match="UNAVAILABLE") as failed:
         await call.heard()
     assert failed.value.retryable
+    assert call.ear.unheard.startswith(b"".join(line.google.lexicon.sound("yes")))
     assert 3 <= len(line.google.streams) <= 4  # with the next turn's
     opened = len(line.google.streams)
     call.say("hello")
@@ -494,23 +494,6 @@ async def test_a_turn_that_is_cancelled_leaves_nothing_open(line: Line) -> None:
     assert (await call.heard()).text == "hello"
 
 
-def test_no_thread_outlives_the_last_connection() -> None:
-    gc.collect()
-    before = set(threading.enumerate())
-
-    async def a_call() -> None:
-        async with a_google_server() as google:
-            recognizer = GoogleRecognizer(PlainServer(google.address), limits=FAST)
-            call = Call(google, await recognizer.open(HINTS))
-            call.say("yes")
-            assert (await call.heard()).text == "yes"
-            await recognizer.close()
-
-    asyncio.run(a_call())
-    gc.collect()
-    assert set(threading.enumerate()) <= before
-
-
 # --- who we are -------------------------------------------------------------------------------------------------------
 
 
@@ -558,8 +541,8 @@ async def test_the_key_signs_each_request_itself(service_account: dict[str, str]
         with pytest.raises(ProviderError, match="the key may have been deleted"):
             await recognizer.warm_up([HINTS])
         await recognizer.close()
-    assert len(google.authorization) == 2
-    assert google.authorization[0].startswith("Bearer ey")
+    assert len(google.authorization) >= 2
+    assert all(value.startswith("Bearer ey") for value in google.authorization)
 
 
 def _certificate() -> tuple[bytes, bytes]:

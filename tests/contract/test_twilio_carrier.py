@@ -20,7 +20,14 @@ from workers.phone_simulator.weather import Weather
 
 ACCOUNT = "AC" + "a" * 32
 REQUEST = DialRequest(
-    "a-1", "+12025550110", "http://us/voice?attempt=a-1", "http://us/status?attempt=a-1", "http://us/amd?attempt=a-1", 30, 60
+    attempt_id="a-1",
+    to="+12025550110",
+    voice_url="http://us/voice?attempt=a-1",
+    fallback_url="http://us/continue?attempt=a-1",
+    status_url="http://us/status?attempt=a-1",
+    amd_url="http://us/amd?attempt=a-1",
+    ring_seconds=30,
+    max_seconds=60,
 )
 CALL = {
     "sid": "CA" + "b" * 32,
@@ -125,6 +132,8 @@ def test_a_dial_is_one_request_with_the_attempt_in_every_url(serve: Any) -> None
             ("From", "+15005550006"),
             ("Url", REQUEST.voice_url),
             ("Method", "POST"),
+            ("FallbackUrl", REQUEST.fallback_url),
+            ("FallbackMethod", "POST"),
             ("StatusCallback", REQUEST.status_url),
             ("StatusCallbackMethod", "POST"),
             ("StatusCallbackEvent", "initiated"),
@@ -593,3 +602,36 @@ def test_a_call_that_is_ended_although_the_answer_says_otherwise_is_over(rig: An
     ended = adapter.fetch(sid)
     assert ended is not None
     assert ended.status is CarrierStatus.COMPLETED
+
+
+def test_a_live_call_is_told_to_fetch_another_document(rig: Any) -> None:
+    rig.us.answers["/voice"] = [rig.twiml('<Pause length="60"/>')]
+    rig.us.answers["/continue"] = [rig.twiml("<Hangup/>")]
+    rig.start()
+    sid = rig.dial()
+    rig.until(lambda: rig.verbs(sid) == ["Pause"])
+    rig.carrier().redirect(sid, rig.us.url("/continue?attempt=a-1"))
+    rig.until(lambda: rig.call(sid).is_over)
+    (asked,) = rig.us.to("/continue")
+    assert (asked.query, asked.authentic) == ({"attempt": "a-1"}, True)
+    # Over, or never heard of: nothing to tell, and no error.
+    rig.carrier().redirect(sid, rig.us.url("/continue?attempt=a-1"))
+    rig.carrier().redirect("CA" + "f" * 32, rig.us.url("/continue?attempt=a-1"))
+
+
+def test_a_voice_address_that_fails_is_made_up_for_by_the_other(rig: Any) -> None:
+    rig.us.answers["/voice"] = [(503, "text/plain", "restarting")]
+    rig.us.answers["/continue"] = [rig.twiml("<Hangup/>")]
+    rig.start()
+    sid = rig.dial()
+    rig.until(lambda: rig.call(sid).is_over)
+    (asked,) = rig.us.to("/continue")
+    assert asked.fields["CallSid"] == sid
+    assert asked.authentic
+
+
+def test_a_redirect_that_may_have_been_lost_is_an_error(serve: Any) -> None:
+    server = serve(answers(503, {"code": 20500, "message": "busy"}))
+    with pytest.raises(ProviderError) as error:
+        carrier(server).redirect(CALL["sid"], "http://us/continue?attempt=a-1")
+    assert error.value.retryable

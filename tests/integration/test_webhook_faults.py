@@ -99,18 +99,40 @@ def test_a_call_resumed_after_a_pause_is_talked_to(enhanced: World) -> None:
     assert tags(enhanced.post(voice(enhanced))) == ["Connect", "Redirect"]
 
 
+def test_a_pick_up_whose_voice_webhook_failed_is_talked_to_all_the_same(enhanced: World) -> None:
+    """The carrier's fallback address: the first that we hear of the answer."""
+    response = enhanced.post(f"/webhooks/twilio/continue?attempt={enhanced.attempt_id}")
+    assert tags(response) == ["Pause", "Redirect"]
+    assert enhanced.attempt().voice_served_at is not None
+    assert enhanced.attempt().document_at is not None
+
+
+def test_in_standard_mode_the_fallback_address_begins_the_conversation(standard: World) -> None:
+    response = standard.post(f"/webhooks/twilio/continue?attempt={standard.attempt_id}")
+    assert "Gather" in tags(response)
+    assert standard.attempt().voice_served_at is not None
+
+
+@pytest.mark.parametrize("arrange", [_too_late, _opted_out, _cancelled, _paused])
+def test_the_fallback_address_talks_to_nobody_who_may_not_be_talked_to(enhanced: World, arrange: Callable[[World], None]) -> None:
+    arrange(enhanced)
+    response = enhanced.post(f"/webhooks/twilio/continue?attempt={enhanced.attempt_id}")
+    assert tags(response) == ["Hangup"]
+    assert enhanced.attempt().voice_served_at is None
+
+
 # --- the loop behind <Connect> ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("tried", [str(MAX_STREAMS), "99", "9" * 5000, "-1", "+1", "1.0", "%D9%A3", "abc", "", "1%00"])
-def test_a_count_of_tries_that_is_none_of_ours_ends_the_call(calm: World, tried: str) -> None:
-    response = calm.post(f"/webhooks/twilio/continue?attempt={calm.attempt_id}&try={tried}")
+def test_a_count_of_tries_that_is_none_of_ours_ends_the_call(enhanced: World, tried: str) -> None:
+    response = enhanced.post(f"/webhooks/twilio/continue?attempt={enhanced.attempt_id}&try={tried}")
     assert tags(response) == ["Hangup"]
 
 
 @pytest.mark.parametrize("stream", ["9" * 5000, "-1", "x", "7"])
-def test_a_stream_number_that_is_none_of_ours_opens_no_other_stream(calm: World, stream: str) -> None:
-    response = calm.post(f"/webhooks/twilio/continue?attempt={calm.attempt_id}&stream={stream}")
+def test_a_stream_number_that_is_none_of_ours_opens_no_other_stream(enhanced: World, stream: str) -> None:
+    response = enhanced.post(f"/webhooks/twilio/continue?attempt={enhanced.attempt_id}&stream={stream}")
     assert tags(response) == ["Pause", "Redirect"]
     redirect = verbs(response)[1].text or ""
     assert "&stream=0&try=1" in redirect
@@ -302,47 +324,6 @@ def test_the_same_turn_many_times_at_once_is_one_turn(standard: World) -> None:
     state = standard.context().state
     assert state is not None
     assert state["checkpoints"][0]["turns"] == 1
-
-
-def test_while_the_database_is_locked_a_live_call_still_gets_its_answer(enhanced: World) -> None:
-    """Status callbacks wait for the lock; a person on the line does not wait behind them."""
-    held, free = threading.Event(), threading.Event()
-
-    def hold() -> None:
-        with enhanced.database.write():
-            held.set()
-            free.wait(20)
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    held.wait(5)
-
-    async def crowd() -> tuple[httpx.Response, int]:
-        transport = httpx.ASGITransport(create_app(enhanced.parts), client=("127.0.0.1", 50000))
-        async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-
-            def signed(path: str, **form: str):
-                fields = {"CallSid": SID, "AccountSid": ACCOUNT, **form}
-                return client.post(path, data=fields, headers={SIGNATURE_HEADER: signature_of(TOKEN, BASE + path, fields.items())})
-
-            status = f"/webhooks/twilio/status?attempt={enhanced.attempt_id}"
-            waiting = [asyncio.create_task(signed(status, CallStatus="ringing", SequenceNumber=str(n))) for n in range(25)]
-            await asyncio.sleep(0)
-            path = f"/webhooks/twilio/continue?attempt={enhanced.attempt_id}&stream=0"
-            async with asyncio.timeout(8):
-                answered = await signed(path)
-            done = sum(task.done() for task in waiting)
-            free.set()
-            await asyncio.gather(*waiting)
-            return answered, done
-
-    try:
-        answered, done = asyncio.run(crowd())
-    finally:
-        free.set()
-        holder.join()
-    assert answered.status_code == 200
-    assert done == 0
 
 
 # --- wrongly made -----------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,10 +60,10 @@ class Live:
         connection.close()
         return response, content
 
-    def webhook(self) -> tuple[int, float]:
-        """A carrier's status callback: its answer, and how long it took."""
-        fields = {"CallSid": SID, "AccountSid": ACCOUNT, "CallStatus": "ringing", "SequenceNumber": "1"}
-        path = f"/webhooks/twilio/status?attempt={self.world.attempt_id}"
+    def webhook(self, kind: str = "status", sequence: int = 1) -> tuple[int, float]:
+        """A carrier's status callback, or another of its webhooks: its answer, and how long it took."""
+        fields = {"CallSid": SID, "AccountSid": ACCOUNT, "CallStatus": "ringing", "SequenceNumber": str(sequence)}
+        path = f"/webhooks/twilio/{kind}?attempt={self.world.attempt_id}"
         headers = {
             SIGNATURE_HEADER: signature_of(TOKEN, BASE + path, fields.items()),
             "Content-Type": "application/x-www-form-urlencoded",
@@ -532,6 +533,20 @@ def test_a_webhook_under_way_is_not_what_gives_way(world: World) -> None:
 
 
 # --- what is ours of uvicorn's ----------------------------------------------------------------------------------------
+
+
+def test_while_the_database_is_locked_a_person_on_the_line_gets_their_answer(vault, tmp_path: Path) -> None:
+    """Status callbacks wait for the lock; whoever has picked up does not wait behind them."""
+    with a_database(tmp_path, vault) as database, ThreadPoolExecutor(25) as carriers:
+        own = make_world(database, tmp_path, "enhanced")
+        with serving(own, Limits()) as live:
+            with database.write():
+                waiting = [carriers.submit(live.webhook, "status", number) for number in range(25)]
+                status, seconds = live.webhook("voice")
+                done = sum(future.done() for future in waiting)
+            assert (status, done) == (200, 0)
+            assert seconds < 8
+            assert {future.result()[0] for future in waiting} == {204}
 
 
 def test_the_parts_of_uvicorn_that_are_overridden_are_there() -> None:

@@ -79,6 +79,7 @@ class Store:
             status="in_progress",
             dial_until=datetime(2026, 11, 21, 21, 0, tzinfo=UTC),
             unwanted=False,
+            answered=True,
             answered_by=None,
             stream_epoch=self.epoch,
             conversation_id="conv" if self.opened else None,
@@ -108,7 +109,7 @@ class Store:
         self._fail()
         self.opted_out.append(source)
 
-    def stream_saved(self, attempt_id: str, epoch: int) -> None:
+    def stream_saved(self, attempt_id: str, epoch: int, now: datetime) -> None:
         self._fail()
         self.saved_epochs.append(epoch)
 

@@ -299,7 +299,7 @@ class MediaServer:
 
     def _nothing_said(self, claim: StreamClaim) -> None:
         """A stream that was let in and never spoke has no words that anybody must wait for."""
-        self._turn_log.do(lambda: self._parts.store.stream_saved(claim.attempt_id, claim.epoch))
+        self._turn_log.do(lambda: self._parts.store.stream_saved(claim.attempt_id, claim.epoch, self._clock.now()))
 
     def _admission(self, claim: StreamClaim) -> Admission:
         context = self._parts.store.context(claim.attempt_id)

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter, BackgroundTasks, Response
 from starlette.concurrency import run_in_threadpool
 
+from core.calls.addresses import continue_url
 from core.calls.inbound import MOST_REPEATS, Spoken
 from core.calls.settlement import StatusReport
 from core.domain import prompts, utterance
@@ -58,18 +59,10 @@ def router(parts: WebhookParts) -> APIRouter:
             _log.warning("webhook.voice_refused", attempt=form.attempt_id, carrier_call=form.call_sid, status=context.status)
             after.add_task(_apply_status, parts, form, CarrierStatus.IN_PROGRESS)
             return _xml(twiml.hangup())
-        now = parts.clock.now()
-        paused = await asyncio.to_thread(parts.control.paused) is not None
-        if context.unwanted or paused or now > context.dial_until + CLOSING_MARGIN:
-            # Picked up after it should have stopped ringing; the carrier's final status settles it.
-            _log.warning("webhook.voice_too_late", attempt=form.attempt_id, unwanted=context.unwanted, paused=paused)
-            return _xml(twiml.hangup())
-        draining_since = parts.draining_since()
-        if draining_since is not None and context.dialled_at > draining_since:
-            # What rang before is talked to: it is what we drain. What was dialled since would keep us from ever ending.
-            _log.warning("webhook.voice_while_draining", attempt=form.attempt_id)
-            return _xml(twiml.say_and_hangup(prompts.NOT_NOW))
-        after.add_task(parts.conversations.served, form.attempt_id, form.call_sid, now)
+        refusal = await _refusal(parts, form, context)
+        if refusal is not None:
+            return _xml(refusal)
+        after.add_task(parts.conversations.served, form.attempt_id, form.call_sid, parts.clock.now())
         _log.info("webhook.voice", attempt=form.attempt_id, carrier_call=form.call_sid, mode=context.mode)
         if context.mode == "enhanced":
             # Always the first stream's: a repeated webhook must not open a second one beside the call's own.
@@ -78,13 +71,21 @@ def router(parts: WebhookParts) -> APIRouter:
 
     @routes.post("/continue")
     async def go_on(form: Verified, after: BackgroundTasks) -> Response:
-        """The media stream closed: the conversation is over, or the media server died and the call goes on."""
+        """The media stream closed, or another address failed: the conversation is over, or the call goes on."""
         context = await _after_last_turn(parts, form.attempt_id)
         if context is None or is_foreign(context, form):
             after.add_task(_report_unknown, parts, form)
             return _xml(twiml.hangup())
         if context.conversation_state in ("complete", "abandoned") or context.status == AttemptStatus.ENDED:
             return _xml(twiml.hangup())
+        if not context.answered:
+            # The voice webhook did not get through: this is the first that we hear of the answer.
+            refusal = await _refusal(parts, form, context)
+            if refusal is not None:
+                return _xml(refusal)
+            after.add_task(parts.conversations.served, form.attempt_id, form.call_sid, parts.clock.now())
+        if context.mode == "standard":
+            return _xml(await standard.resume(context))
         tries = form.number("try", most=MAX_STREAMS - 1) if "try" in form.query else 0
         if context.stream_epoch >= MAX_STREAMS or tries is None:
             # It breaks every time: the line must not be kept open for ever.
@@ -93,12 +94,15 @@ def router(parts: WebhookParts) -> APIRouter:
         # The stream that has closed, as the address says: a repeated webhook gets the token that was used up already.
         closed = form.number("stream", most=MAX_STREAMS)
         epoch = (context.stream_epoch if closed is None else min(closed, context.stream_epoch)) + 1
+        after.add_task(parts.conversations.document_fetched, form.attempt_id, context.mode, parts.clock.now())
         if await _media_ready(parts):
             _log.warning("call.stream_resumed", attempt=form.attempt_id, epoch=epoch)
             return _xml(_stream(parts, context, form.call_sid, epoch=epoch, tries=tries + 1))
         if tries < RESUME_TRIES:
-            return _xml(twiml.pause_and_redirect(RESUME_PAUSE, _continue_url(parts, form.attempt_id, epoch - 1, tries + 1)))
+            url = continue_url(parts.settings.public_url, form.attempt_id, stream=epoch - 1, tries=tries + 1)
+            return _xml(twiml.pause_and_redirect(RESUME_PAUSE, url))
         _log.warning("call.standard_mode", attempt=form.attempt_id, reason="no media server")
+        after.add_task(parts.conversations.document_fetched, form.attempt_id, "standard", parts.clock.now())
         return _xml(await standard.resume(context))
 
     @routes.post("/gather")
@@ -146,6 +150,21 @@ def router(parts: WebhookParts) -> APIRouter:
         return Response(status_code=204)
 
     return routes
+
+
+async def _refusal(parts: WebhookParts, form: Form, context: CallContext) -> str | None:
+    """What is answered to a pick-up that nobody of ours may talk to (any more); None when somebody may."""
+    paused = await asyncio.to_thread(parts.control.paused) is not None
+    if context.unwanted or paused or parts.clock.now() > context.dial_until + CLOSING_MARGIN:
+        # Picked up after it should have stopped ringing; the carrier's final status settles it.
+        _log.warning("webhook.voice_too_late", attempt=form.attempt_id, unwanted=context.unwanted, paused=paused)
+        return twiml.hangup()
+    draining_since = parts.draining_since()
+    if draining_since is not None and context.dialled_at > draining_since:
+        # What rang before is talked to: it is what we drain. What was dialled since would keep us from ever ending.
+        _log.warning("webhook.voice_while_draining", attempt=form.attempt_id)
+        return twiml.say_and_hangup(prompts.NOT_NOW)
+    return None
 
 
 def _apply_status(parts: WebhookParts, form: Form, status: CarrierStatus) -> None:
@@ -210,15 +229,8 @@ def _xml(document: str) -> Response:
 
 def _stream(parts: WebhookParts, context: CallContext, call_sid: str, *, epoch: int, tries: int = 0) -> str:
     token = stream_token.issue(parts.stream_key, context.attempt_id, call_sid, epoch, parts.clock.now() + TOKEN_LIFE)
-    return twiml.connect_stream(
-        f"{parts.settings.public_media_url}/media", {"token": token}, _continue_url(parts, context.attempt_id, epoch, tries)
-    )
-
-
-def _continue_url(parts: WebhookParts, attempt_id: str, stream: int, tries: int) -> str:
-    """What the carrier asks once stream number `stream` has closed."""
-    tried = f"&try={tries}" if tries else ""
-    return f"{parts.settings.public_url}/webhooks/twilio/continue?attempt={quote(attempt_id)}&stream={stream}{tried}"
+    after = continue_url(parts.settings.public_url, context.attempt_id, stream=epoch, tries=tries)
+    return twiml.connect_stream(f"{parts.settings.public_media_url}/media", {"token": token}, after)
 
 
 async def _media_ready(parts: WebhookParts) -> bool:

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from core.speech import mulaw
 from core.speech.base import FRAME_BYTES, FRAME_MS, SAMPLE_RATE
 from core.speech.local.language_model import whole_hints, without_edges
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 # Less than any plan's patience should be, more than the gaps within a phrase.
 SEGMENT_PAUSE_FRAMES = 400 // FRAME_MS

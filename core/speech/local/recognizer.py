@@ -34,7 +34,10 @@ RESTART_PAUSE_SECONDS = 1.0
 
 
 class SphinxRecognizer:
-    """`processes` children are kept; each serves several calls. `folder` keeps compiled models (default: a temporary one)."""
+    """Up to `processes` children, each serving several calls. `folder` keeps compiled models (default: a temporary one).
+
+    A child costs 60 MB and a second of a start, so there is always one that is free, and no more until it takes a call.
+    """
 
     def __init__(self, processes: int = 2, folder: Path | None = None) -> None:
         missing = [name for name in ("pocketsphinx", "webrtcvad", "numpy") if find_spec(name) is None]
@@ -49,23 +52,46 @@ class SphinxRecognizer:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._children = [_Child(self._folder) for _ in range(processes)]
         self._sessions = itertools.count(1)
+        self._hint_sets: Sequence[Sequence[str]] = ()
+        self._preparing: asyncio.Task[None] | None = None
 
     async def warm_up(self, hint_sets: Sequence[Sequence[str]] = ()) -> None:
-        """Start the children, and build a decoder in each for every set of hints: the first call must not wait for that."""
-        await asyncio.gather(*(child.ensure_running() for child in self._children))
-        for hints in hint_sets:
-            opened = await asyncio.gather(*(self._open_in(child, hints) for child in self._children))
-            for recognition in opened:
-                await recognition.close()
+        """Start a child, and build a decoder in it for every set of hints: the first call must not wait for that."""
+        self._hint_sets = hint_sets
+        await self._prepare(self._children[0])
 
     async def open(self, hints: Sequence[str]) -> Recognition:
         """See Recognizer. Raises ProviderError (retryable) when no child answers in time."""
-        return await self._open_in(min(self._children, key=lambda child: len(child.live)), hints)
+        ready = [child for child in self._children if child.running] or self._children[:1]
+        recognition = await self._open_in(min(ready, key=lambda child: len(child.live)), hints)
+        self._keep_one_free()
+        return recognition
 
     async def close(self) -> None:
+        if self._preparing is not None:
+            self._preparing.cancel()
+            await asyncio.wait({self._preparing})
         await asyncio.gather(*(child.close() for child in self._children))
         if self._temporary is not None:
             self._temporary.cleanup()
+
+    def _keep_one_free(self) -> None:
+        asleep = [child for child in self._children if not child.running]
+        free = any(child.running and not child.live for child in self._children)
+        if asleep and not free and (self._preparing is None or self._preparing.done()):
+            self._preparing = asyncio.create_task(self._prepare_spare(asleep[0]))
+
+    async def _prepare_spare(self, child: _Child) -> None:
+        try:
+            await self._prepare(child)
+        except (ProviderError, OSError) as error:
+            # Calls share the children there are; the next one that begins tries this again.
+            get_logger().warning("speech.no_spare_decoder", error=str(error))
+
+    async def _prepare(self, child: _Child) -> None:
+        await child.ensure_running()
+        for hints in self._hint_sets:
+            await (await self._open_in(child, hints)).close()
 
     async def _open_in(self, child: _Child, hints: Sequence[str]) -> SphinxRecognition:
         spelled = normalised(hints)
@@ -134,9 +160,13 @@ class _Child:
         self._log = get_logger()
         self.live: dict[int, _Live] = {}
 
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
     async def ensure_running(self) -> None:
         async with self._starting:
-            if self._process is not None and self._process.returncode is None:
+            if self.running:
                 return
             loop = asyncio.get_running_loop()
             await asyncio.sleep(max(0.0, self._died_at + RESTART_PAUSE_SECONDS - loop.time()))

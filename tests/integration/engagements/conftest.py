@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time as time_module
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
@@ -84,6 +85,7 @@ class LedgerCarrier:
         self._lock = threading.Lock()
         self.dials: list[DialRequest] = []
         self.hung_up: list[str] = []
+        self.redirected: list[tuple[str, str]] = []
         self.calls: dict[str, CarrierCall] = {}
         self.on_dial: Callable[[DialRequest], DialResult | None] = lambda _request: None
         self.on_fetch: Callable[[str], None] = lambda _sid: None
@@ -113,6 +115,10 @@ class LedgerCarrier:
         if call is not None and not call.status.is_final:
             live = call.status is CarrierStatus.IN_PROGRESS
             self.calls[carrier_call_id] = replace(call, status=CarrierStatus.COMPLETED if live else CarrierStatus.CANCELED)
+
+    def redirect(self, carrier_call_id: str, url: str) -> None:
+        self._check()
+        self.redirected.append((carrier_call_id, url))
 
     def carrier_now(self) -> datetime | None:
         self._check()
@@ -200,6 +206,7 @@ class Bench:
             default_policy=self.policy,
             permitted=self.rules.permitted,
             dial_time=self.rules.dial_time,
+            public_url=self.rules.public_url,
         )
         self.ledger = RunLedger(database, self.owner)
         self.driver = PlainDriver(self.ledger, self.work, self.clock, threads=threads)
@@ -250,7 +257,12 @@ class Bench:
         return made
 
     def step(self) -> StepReport:
-        return self.driver.step_due(self.clock.now())
+        """Look at what is due, and wait until it has been stepped: on a slow disk that takes longer than a look waits."""
+        report = self.driver.step_due(self.clock.now())
+        deadline = time_module.monotonic() + 20
+        while self.driver.in_flight and time_module.monotonic() < deadline:
+            time_module.sleep(0.005)
+        return report
 
     def tick(self, seconds: float) -> StepReport:
         """Let time pass, then look."""

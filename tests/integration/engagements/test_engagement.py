@@ -503,6 +503,37 @@ def test_an_operators_fault_waits_without_using_up_retries_and_ends_with_the_win
     assert len(bench.carrier.dials) == 3
 
 
+def test_a_carrier_too_busy_for_a_call_uses_up_none_of_its_retries(bench) -> None:
+    """A plan with one retry: busy, then refused for want of room three times, and then rung all the same."""
+    bench.policy = RetryPolicy(1, (timedelta(minutes=30),))
+    bench.rebuild()
+    call = bench.call()
+    bench.step()
+    bench.says(call, CarrierStatus.BUSY)
+    bench.step()
+    bench.carrier.on_dial = lambda _request: NotPlaced("20429", "too many requests at once", permanent=False, operator=False)
+    bench.tick(RETRY)
+    for _ in range(2):
+        bench.tick(60)
+    assert len(bench.carrier.dials) == 4
+    bench.carrier.on_dial = lambda _request: None
+    bench.tick(60)
+    bench.says(call, CarrierStatus.NO_ANSWER)
+    bench.step()
+    assert (bench.state(call), bench.view(call).retry_count) == (CallState.MISSED, 1)
+
+
+def test_a_call_outside_any_window_is_not_offered_for_ever(bench) -> None:
+    bench.carrier.on_dial = lambda _request: NotPlaced("20003", "authenticate", permanent=False, operator=True)
+    call = bench.call(window=None)
+    bench.step()
+    assert bench.state(call) == CallState.WAITING_RETRY
+    bench.tick(24 * 3600)
+    bench.step()
+    assert bench.state(call) == CallState.FAILED
+    assert "for 24 hours" in (bench.view(call).reason or "")
+
+
 def test_a_plan_that_cannot_be_read_fails_the_call_and_not_the_worker(bench) -> None:
     bad, good = bench.call(plan="no-such-plan"), bench.call()
     report = bench.step()

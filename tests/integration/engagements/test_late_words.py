@@ -59,7 +59,7 @@ def test_nobody_is_dialled_before_the_words_of_their_last_call_are_in(bench) -> 
 
 def test_a_stream_that_was_saved_to_its_end_holds_nobody_up(bench) -> None:
     call, _ = cut_off(bench)
-    bench.conversations.stream_saved(bench.attempt(call).id, 1)
+    bench.conversations.stream_saved(bench.attempt(call).id, 1, bench.clock.now())
     bench.tick(RETRY)
     assert len(bench.carrier.dials) == 2
 

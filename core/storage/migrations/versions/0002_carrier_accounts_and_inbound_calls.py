@@ -57,6 +57,10 @@ def upgrade() -> None:
         batch_op.add_column(sa.Column("stream_began_at", sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("spool", sa.String(length=32), nullable=True))
         batch_op.add_column(sa.Column("epoch_saved", sa.Integer(), nullable=True))
+        batch_op.add_column(sa.Column("stream_ended_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("document_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("redirected_at", sa.DateTime(timezone=True), nullable=True))
+        batch_op.add_column(sa.Column("redirects", sa.Integer(), nullable=True))
 
     with op.batch_alter_table("contacts", schema=None) as batch_op:
         batch_op.add_column(sa.Column("paused_at", sa.DateTime(timezone=True), nullable=True))
@@ -93,6 +97,10 @@ def downgrade() -> None:
         batch_op.drop_column("paused_at")
 
     with op.batch_alter_table("attempts", schema=None) as batch_op:
+        batch_op.drop_column("redirects")
+        batch_op.drop_column("redirected_at")
+        batch_op.drop_column("document_at")
+        batch_op.drop_column("stream_ended_at")
         batch_op.drop_column("epoch_saved")
         batch_op.drop_column("spool")
         batch_op.drop_column("stream_began_at")
