@@ -51,7 +51,7 @@ def running(**settings: str) -> Iterator[Installation]:
             for name in PORTS:
                 listener = listeners.enter_context(socket.create_server(("127.0.0.1", 0)))
                 ports[name] = str(listener.getsockname()[1])
-        os.environ.update({"ORCH_HOME": str(home), "NO_COLOR": "1", **ports, **settings})
+        os.environ.update({"ORCH_HOME": str(home), "NO_COLOR": "1", "ORCH_SIMULATOR_WEATHER": "calm", **ports, **settings})
         made = Installation(home, dict(os.environ))
         stack.callback(_end, made)
         made.orch("start-all", "--wait", "180")
