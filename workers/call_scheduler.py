@@ -9,6 +9,7 @@ from datetime import datetime
 
 from core import bootstrap
 from core.storage.attempts import unanswered_attempt_ids
+from core.storage.calls import CallStore
 from core.storage.control import ControlStore
 from core.storage.problems import ProblemStore
 from core.storage.runs import TOPIC
@@ -21,17 +22,20 @@ DRAIN_LOOK_SECONDS = 0.5
 async def start(runtime: Runtime) -> None:
     parts = bootstrap.call_parts(runtime.settings, runtime.db)
     parts.driver.recover(runtime.clock.now())
-    control, problems = ControlStore(runtime.db), ProblemStore(runtime.db)
+    control, problems, calls = ControlStore(runtime.db), ProblemStore(runtime.db), CallStore(runtime.db)
     # Read after each step and kept: the heartbeat shows it each second, and must not ask the database for it.
     shown: dict[str, object] = {}
 
     def look() -> None:
+        nonlocal shown
         pause = control.paused()
         found: dict[str, object] = {"problems": [f"{problem.kind}: {problem.detail}" for problem in problems.open(runtime.clock.now())]}
         if pause is not None:
             found["paused"] = pause.reason
-        shown.clear()
-        shown.update(found)
+        live = calls.live_attempts(runtime.clock.now())
+        found["live_calls"] = live
+        found["work"] = f"{live} call{'' if live == 1 else 's'}"
+        shown = found
 
     def step(now: datetime) -> JobReport:
         report = parts.driver.step_due(now)

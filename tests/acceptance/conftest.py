@@ -89,6 +89,7 @@ BOOK: dict[str, Any] = {
         # Long enough for something to happen to it half way.
         "thinks": _answers({"say": f"i am {WORRY}", "after": 3}, {"say": "yes please", "after": 3}, then="repeat_last"),
         "patient": _answers({"say": f"i am {WORRY}"}, {"say": "yes please", "after": 2.5}, then="repeat_last"),
+        "takes_its_time": _answers({"say": f"i feel {MOOD}"}, then="repeat_last") | {"ring_seconds": 4},
         "hangs_up": _answers({"say": f"i am {WORRY}"}, {"hang_up": True, "after": 0.3}),
         "presses_star": _answers({"dtmf": "*", "after": 0.3}),
         "wants_no_calls": _answers({"say": "stop calling me"}),
@@ -114,6 +115,7 @@ BOOK: dict[str, Any] = {
         {"numbers": ["+1???5550183"], "behaviour": "wants_no_calls"},
         {"numbers": ["+1???5550184"], "sequence": ["thinks", "talks"]},
         {"numbers": ["+1???5550185"], "behaviour": "patient"},
+        {"numbers": ["+1???5550186"], "behaviour": "takes_its_time"},
     ],
     "otherwise": {"behaviour": "busy"},
 }

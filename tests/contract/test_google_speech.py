@@ -235,7 +235,7 @@ async def test_a_stream_is_changed_while_nobody_speaks(line: Line) -> None:
     call.pause(3000)
     call.say("a good day")
     call.pause(3000)
-    await until(lambda: len(line.google.streams) == 2, "the stream was changed")
+    await until(lambda: len(line.google.streams) >= 2, "the stream was changed")
     call.say("and yours")
     assert (await call.heard()).text == "it was a good day and yours"
     assert not line.google.streams[0].half_closed
@@ -307,7 +307,7 @@ async def test_only_what_is_not_final_is_said_again(line: Line) -> None:
     call.pause(500)
     call.say("i did")
     call.pause(500)
-    await until(lambda: len(line.google.streams) == 2, "the stream was restarted")
+    await until(lambda: len(line.google.streams) >= 2, "the stream was restarted")
     assert (await call.heard()).text == "yes i did"
     assert line.google.transcripts[1] == "i did"
 
