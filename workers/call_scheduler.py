@@ -8,7 +8,6 @@ from dataclasses import asdict
 from datetime import datetime
 
 from core import bootstrap
-from core.storage.attempts import unanswered_attempt_ids
 from core.storage.calls import CallStore
 from core.storage.control import ControlStore
 from core.storage.problems import ProblemStore
@@ -32,9 +31,9 @@ async def start(runtime: Runtime) -> None:
         found: dict[str, object] = {"problems": [f"{problem.kind}: {problem.detail}" for problem in problems.open(runtime.clock.now())]}
         if pause is not None:
             found["paused"] = pause.reason
-        live = calls.live_attempts(runtime.clock.now())
-        found["live_calls"] = live
-        found["work"] = f"{live} call{'' if live == 1 else 's'}"
+        going_on = calls.live_attempts(runtime.clock.now())
+        found["live_calls"] = going_on
+        found["work"] = f"{going_on} call{'' if going_on == 1 else 's'}"
         shown = found
 
     def step(now: datetime) -> JobReport:
@@ -49,17 +48,23 @@ async def start(runtime: Runtime) -> None:
         return JobReport(changed=bool(report.settled or report.adopted or report.absent or report.errors), summary=asdict(report))
 
     # Until the last watch has counted them, there may be some.
-    ringing = 1
+    live = 1
+
+    def watch_once() -> int:
+        now = runtime.clock.now()
+        parts.driver.step_due(now)
+        # A callback that was lost would keep everybody waiting for a call that is long over.
+        parts.watch.check_live(now)
+        return calls.live_attempts(now)
 
     async def watch_the_last() -> None:
-        """What rings when we are told to stop may still be answered, and must still be ended in time."""
-        nonlocal ringing
+        """What rings or talks when we are told to stop is watched to its end: nobody else asks the carrier about it."""
+        nonlocal live
         await runtime.draining.wait()
         parts.driver.drain()
         while True:
             try:
-                await asyncio.to_thread(parts.driver.step_due, runtime.clock.now())
-                ringing = len(await asyncio.to_thread(unanswered_attempt_ids, runtime.db))
+                live = await asyncio.to_thread(watch_once)
             except Exception:
                 # The drain has its deadline; until then the database may come back.
                 runtime.log.exception("calls.last_watch_failed")
@@ -77,7 +82,7 @@ async def start(runtime: Runtime) -> None:
     runtime.add_job(JobSpec("call_dispatch", runtime.settings.jobs.call_dispatch, step, topics=(TOPIC,)))
     runtime.add_job(JobSpec("call_orchestrator", runtime.settings.jobs.call_orchestrator, step))
     runtime.add_job(JobSpec("call_reconciliation", runtime.settings.jobs.call_reconciliation, call_reconciliation))
-    runtime.in_flight = lambda: parts.driver.in_flight + (ringing if runtime.draining.is_set() else 0)
+    runtime.in_flight = lambda: parts.driver.in_flight + (live if runtime.draining.is_set() else 0)
     runtime.status_extra = lambda: dict(shown)
     runtime.on_stop(stop)
 

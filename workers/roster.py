@@ -54,8 +54,8 @@ def roster(settings: Settings) -> tuple[WorkerSpec, ...]:
     workers = [
         WorkerSpec("window-scheduler", "workers.window_scheduler", drain_seconds=15),
         # A carrier request has a total deadline well below this, and its answer must be stored.
-        # What rings when it is told to stop may ring to its end, and is ended then.
-        WorkerSpec("call-scheduler", "workers.call_scheduler", drain_seconds=settings.dialling.ring_seconds + 30.0),
+        # It watches the last calls to their end: only it asks the carrier about one whose callback was lost.
+        WorkerSpec("call-scheduler", "workers.call_scheduler", drain_seconds=call_seconds),
         WorkerSpec(
             "webhook-server",
             "workers.webhook_server",

@@ -24,6 +24,7 @@ from core.telephony.base import Carrier, CarrierCall
 REQUEST_OVER = timedelta(seconds=30)
 # No word about a call for this long: ask.
 QUIET = timedelta(seconds=60)
+QUIET_WHILE_STOPPING = timedelta(seconds=10)
 # The carrier's list is eventually consistent: one listing without the call proves nothing.
 BETWEEN_LISTINGS = timedelta(minutes=10)
 LISTING_REACH = timedelta(days=1)
@@ -75,8 +76,16 @@ class Watch:
             now = self._clock.now()
             self._control.record_skew((theirs - now).total_seconds(), now)
 
-    def check(self, attempt_id: str, now: datetime, result: ReconciliationReport | None = None) -> None:
-        """One attempt. Raises ProviderError when the carrier cannot be asked."""
+    def check_live(self, now: datetime) -> None:
+        """While orch stops: ask sooner about calls that may be over already, for their end is waited for."""
+        for attempt_id in open_attempt_ids(self._database):
+            try:
+                self.check(attempt_id, now, quiet=QUIET_WHILE_STOPPING)
+            except ProviderError as error:
+                self._log.warning("call.carrier_error", attempt=attempt_id, error=str(error))
+
+    def check(self, attempt_id: str, now: datetime, result: ReconciliationReport | None = None, *, quiet: timedelta = QUIET) -> None:
+        """One attempt, unless it was heard of or asked about within `quiet`. Raises ProviderError when the carrier cannot be asked."""
         result = result if result is not None else ReconciliationReport()
         with self._database.write() as session:
             attempt = lock_attempt(session, attempt_id)
@@ -88,7 +97,7 @@ class Watch:
                 result.settled += self._settlement.try_settle(session, attempt, now)
                 return
             last_word = attempt.checked_at or attempt.created_at
-            if now - last_word < QUIET or attempt.status == AttemptStatus.DIALING:
+            if now - last_word < quiet or attempt.status == AttemptStatus.DIALING:
                 return
             attempt.checked_at = now
             if not self._is_ours(session, attempt, now):

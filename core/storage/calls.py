@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from core.domain.calls import FINAL_CALL_STATES, OPEN_ATTEMPT_STATUSES, CallState, Origin
@@ -20,6 +20,8 @@ from core.storage.tables import Attempt, Contact, Conversation, JournalEntry, Ru
 ENGAGEMENT = "engagement"
 ENGAGEMENT_VERSION = "1"
 ENGAGEMENT_QUEUE = "engagements"
+# A dial of which the carrier has said nothing for so long rings nobody now, whatever becomes of it.
+NEVER_HEARD_OF = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,9 +247,11 @@ class CallStore:
     def live_attempts(self, now: datetime) -> int:
         """Attempts in which somebody may be talked to: picked up and not over, or still allowed to ring.
 
-        One that is over and waits to be settled, or of which nothing is known since it had to stop ringing, holds no line.
+        One that is over and waits to be settled, or of which nothing is known since it had to stop ringing, holds no line; nor does
+        one that the carrier never named, once it would have rung.
         """
-        may_talk = or_(Attempt.voice_served_at.is_not(None), Attempt.dial_until > now)
+        heard_of = or_(Attempt.carrier_call_id.is_not(None), Attempt.created_at > now - NEVER_HEARD_OF)
+        may_talk = or_(Attempt.voice_served_at.is_not(None), and_(Attempt.dial_until > now, heard_of))
         live = (Attempt.status.in_(OPEN_ATTEMPT_STATUSES), Attempt.ended_at.is_(None), may_talk)
         with self._database.read() as session:
             return session.scalar(select(func.count()).select_from(Attempt).where(*live)) or 0

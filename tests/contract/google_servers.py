@@ -354,7 +354,7 @@ async def no_thread_left() -> AsyncIterator[None]:
     await until(none_left, "gRPC's thread has ended")
 
 
-async def until(condition: Callable[[], bool], what: str, seconds: float = 5.0) -> None:
+async def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:
     latest = asyncio.get_running_loop().time() + seconds
     while not condition():
         assert asyncio.get_running_loop().time() < latest, what

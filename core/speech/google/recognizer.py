@@ -12,7 +12,7 @@ import grpc  # type: ignore[import-untyped]
 from core.errors import ProviderError
 from core.speech.base import SILENCE, Transcript
 from core.speech.google.access import STREAMS_A_CONNECTION, Access, Clients
-from core.speech.google.errors import SPEECH, UNEXPLAINED, provider_error, refusal
+from core.speech.google.errors import SPEECH, UNEXPLAINED, not_by_us, provider_error, refusal
 from core.speech.google.utterance import BLOCK_BYTES, Limits, Restarts, Utterance
 from core.speech.google.wire import Wire, WireV1, WireV2
 
@@ -57,16 +57,27 @@ class GoogleRecognizer:
     async def _hear_silence(self, opening: Any) -> None:
         with self._clients.lend() as client:
             call = await client.streaming_recognize(requests=None, retry=None, timeout=WARM_UP_SECONDS)
+            reading = asyncio.create_task(self._await_end(call))
             try:
                 with suppress(Exception):  # why a request is not taken is what reading raises
                     await call.write(opening)
+                    # What is refused while something is being sent loses its reason (see UNEXPLAINED).
+                    await asyncio.wait({reading}, timeout=self._limits.refusal_seconds)
                     await call.write(self._wire.audio(bytes((SILENCE,)) * BLOCK_BYTES))
                     await call.done_writing()
-                while (response := await call.read()) is not grpc.aio.EOF:
-                    if (status := self._wire.read(response).status) is not None:
-                        raise refusal(status)
+                await reading
             finally:
                 call.cancel()
+                reading.cancel()
+                await asyncio.wait({reading})
+
+    async def _await_end(self, call: Any) -> None:
+        try:
+            while (response := await call.read()) is not grpc.aio.EOF:
+                if (status := self._wire.read(response).status) is not None:
+                    raise refusal(status)
+        except asyncio.CancelledError:
+            raise not_by_us(SPEECH) from None
 
     async def open(self, hints: Sequence[str]) -> GoogleRecognition:
         """See Recognizer. Waits for nothing: what is wrong is found by the first words."""

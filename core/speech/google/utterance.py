@@ -46,6 +46,7 @@ class Limits:
     latest_change_seconds: float = 285.0
     idle_seconds: float = 0.5
     open_seconds: float = 3.0
+    refusal_seconds: float = 0.2
     write_seconds: float = 4.0
     answer_seconds: float = 1.5
     tail_seconds: float = 0.25
@@ -103,7 +104,8 @@ class Utterance:
         self._speaking = False  # a voice was noticed whose words are not final
         self._answered: asyncio.Future[None] = self._loop.create_future()
         self._settling: asyncio.TimerHandle | None = None
-        self._cause: ProviderError | None = None  # of the latest break
+        self._cause: ProviderError | None = None  # of the latest break that has one
+        self._unexplained = False  # the latest break has none
         self.error: ProviderError | None = None  # why nothing more will be heard
         self._task = self._loop.create_task(self._run())
         self._task.add_done_callback(lambda _: self._answer())
@@ -166,7 +168,8 @@ class Utterance:
                     return
             except Exception as fault:  # noqa: BLE001 - whatever it is, the contact's turn must not wait for it
                 error = provider_error(fault, SPEECH)
-                if error.code != UNEXPLAINED or self._cause is None:
+                self._unexplained = error.code == UNEXPLAINED
+                if not self._unexplained or self._cause is None:
                     self._cause = error
                 pause = self._restarts.take(self._loop.time()) if error.retryable else None
                 if pause is None:
@@ -187,7 +190,7 @@ class Utterance:
         with self._lend() as client:
             call = await self._open(client)
             reading = self._loop.create_task(self._read(call, first))
-            writing = self._loop.create_task(self._write(call, first))
+            writing = self._loop.create_task(self._write(call, first, reading))
             try:
                 await asyncio.wait({reading, writing}, return_when=asyncio.FIRST_COMPLETED)
                 if writing.done() and not writing.result():
@@ -213,9 +216,9 @@ class Utterance:
 
     # --- what we send -------------------------------------------------------------------------------------------------
 
-    async def _write(self, call: Any, first: int) -> bool:
+    async def _write(self, call: Any, first: int, reading: asyncio.Task[None]) -> bool:
         """True: the stream has all there is. False: it is time for another one. Raises ProviderError when Google takes nothing."""
-        if not await self._send(call.write(self._opening)):
+        if await self._is_refused(reading) or not await self._send(call.write(self._opening)) or await self._is_refused(reading):
             return True
         while True:
             if self._sent < self._start:
@@ -236,6 +239,12 @@ class Utterance:
                 return True
             else:
                 await self._await_audio()
+
+    async def _is_refused(self, reading: asyncio.Task[None]) -> bool:
+        """Where the reason of the last break was lost because something was being sent, a refusal is given the time to arrive."""
+        if self._unexplained:
+            await asyncio.wait({reading}, timeout=self._limits.refusal_seconds)
+        return reading.done()
 
     async def _send(self, sending: Any) -> bool:
         """False: the stream is over; how it ended is read elsewhere."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 from core.domain.calls import CallState
 from core.domain.outcomes import Outcome
 from core.storage.attempts import unanswered_attempt_ids
-from core.telephony.base import CarrierStatus
+from core.telephony.base import CarrierStatus, Unknown
 
 
 def test_a_draining_driver_dials_nobody_and_leaves_what_is_due_to_the_next(bench) -> None:
@@ -58,6 +59,27 @@ def test_at_the_end_of_the_drain_ringing_phones_are_silenced_and_tried_again_lat
     assert bench.attempt(rings).outcome == Outcome.FAILED
     assert "orch was stopped" in (bench.attempt(rings).reason or "")
     assert bench.state(rings) == CallState.WAITING_RETRY
+
+
+def test_a_lost_callback_does_not_keep_a_stop_waiting(bench) -> None:
+    call = bench.call()
+    bench.step()
+    bench.driver.drain()
+    sid = bench.attempt(call).carrier_call_id
+    bench.carrier.calls[sid] = replace(bench.carrier.calls[sid], status=CarrierStatus.NO_ANSWER)
+    bench.watch.check_live(bench.clock.now())
+    assert bench.attempt(call).outcome is None
+    bench.watch.check_live(bench.clock.advance(10))
+    assert bench.attempt(call).outcome == Outcome.NO_ANSWER
+    assert bench.calls.live_attempts(bench.clock.now()) == 0
+
+
+def test_a_dial_that_nobody_heard_of_again_is_not_waited_for(bench) -> None:
+    bench.carrier.on_dial = lambda _request: Unknown("time-out")
+    bench.call()
+    bench.step()
+    assert bench.calls.live_attempts(bench.clock.now()) == 1
+    assert bench.calls.live_attempts(bench.clock.advance(121)) == 0
 
 
 def test_a_carrier_that_is_down_at_the_end_of_the_drain_holds_nothing_up(bench) -> None:
