@@ -11,7 +11,7 @@ from core.calls.facts import DialRules, dial_facts, has_lost_its_place
 from core.calls.reach import FRESH, TRY_AGAIN, PublicUrl
 from core.calls.settlement import Settlement, report_double
 from core.clock import Clock
-from core.domain.calls import AttemptStatus, CallState
+from core.domain.calls import AttemptStatus, CallState, Unplaced
 from core.domain.compliance import Judgement, VerdictResult, dial_until, judge
 from core.domain.outcomes import Outcome
 from core.logs import get_logger, mask_phone
@@ -21,10 +21,11 @@ from core.storage.control import ControlStore, note_queue
 from core.storage.database import Database
 from core.storage.problems import report
 from core.storage.runs import Claim, Owner, fenced, move
-from core.telephony.base import Carrier, DialRequest, NotPlaced, Placed, Unknown
+from core.telephony.base import NOT_SENT, Carrier, DialRequest, NotPlaced, Placed, Unknown
 
 # From the decision to the request: past it, what was judged may no longer hold.
 SEND_WITHIN = timedelta(seconds=10)
+STALE = "stale"
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +145,7 @@ class Dialler:
         """The one request. Whatever happens, the attempt's row tells afterwards what is known."""
         log = self._log.bind(call=intent.call_id, attempt=intent.attempt_id, to=mask_phone(intent.phone))
         if self._clock.boot_seconds() > intent.boot_deadline:
-            self._not_placed(intent, NotPlaced("stale", "the machine was busy or asleep for too long after the decision", False, False))
+            self._not_placed(intent, NotPlaced(STALE, "the machine was busy or asleep for too long after the decision", False, False))
             return
         base = self._rules.public_url
         result = self._carrier.dial(
@@ -213,8 +214,8 @@ class Dialler:
             if result.operator:
                 report(session, f"carrier:{result.code}", "carrier", f"the carrier refuses calls: {result.reason} ({result.code})", now)
             outcome = Outcome.REJECTED if result.permanent else Outcome.FAILED
-            prefix = "operator: " if result.operator else ""
-            self._settlement.close_attempt(session, attempt, outcome, f"{prefix}not placed: {result.reason} ({result.code})", now)
+            attempt.unplaced = _unplaced(result)
+            self._settlement.close_attempt(session, attempt, outcome, f"not placed: {result.reason} ({result.code})", now)
 
     def _unknown(self, intent: Intent, result: Unknown, now: datetime) -> None:
         with self._database.write() as session:
@@ -237,3 +238,11 @@ def _why(judgement: Judgement, verdict: VerdictResult) -> str:
     """A call that missed its window while somebody held it back says so: the close of the window is not the cause."""
     held = [v.detail for v in judgement.verdicts if not v.allowed and v.rule in ("kill_switch", "contact")]
     return "; ".join([verdict.detail, *held]) if verdict.rule == "window" and judgement.kind == "never" else verdict.detail
+
+
+def _unplaced(result: NotPlaced) -> Unplaced:
+    if result.operator:
+        return Unplaced.OPERATOR
+    if result.permanent:
+        return Unplaced.NUMBER
+    return {NOT_SENT: Unplaced.UNREACHED, STALE: Unplaced.STALE}.get(result.code, Unplaced.LATER)

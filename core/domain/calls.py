@@ -32,6 +32,16 @@ class CallState(StrEnum):
         return self in FINAL_CALL_STATES
 
 
+class Unplaced(StrEnum):
+    """Why a dial certainly rang nobody. All but the first may be tried again, at no cost to the call's retries."""
+
+    NUMBER = "number"  # this number will never take the call
+    OPERATOR = "operator"  # our account or set-up is at fault
+    UNREACHED = "unreached"  # no byte of the request left
+    LATER = "later"  # the carrier takes no more calls just now
+    STALE = "stale"  # the decision lay too long before it could be sent
+
+
 FINAL_CALL_STATES = frozenset({CallState.COMPLETED, CallState.MISSED, CallState.UNRESOLVED, CallState.FAILED, CallState.CANCELLED})
 
 

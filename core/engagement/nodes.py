@@ -15,7 +15,7 @@ from core.calls.settlement import Settlement
 from core.calls.silence import BEARABLE, MOST_REDIRECTS, silent_since
 from core.calls.watch import Watch
 from core.clock import Clock
-from core.domain.calls import FINAL_CALL_STATES, AttemptStatus, CallState
+from core.domain.calls import FINAL_CALL_STATES, AttemptStatus, CallState, Unplaced
 from core.domain.outcomes import Outcome
 from core.domain.permitted import PermittedHours
 from core.domain.retries import Close, RetryAt, RetryPolicy, decide, outcomes_to_retry
@@ -290,12 +290,9 @@ def _decide(work: Engagement, session: Session, call: ScheduledCall, attempt: At
 
 def _placed_again_after(attempt: Attempt) -> timedelta | None:
     """How long to wait after a dial that certainly rang nobody, which costs the call none of its retries; None: somebody was rung."""
-    reason = attempt.reason or ""
-    if attempt.outcome != Outcome.FAILED:
+    if attempt.unplaced is None or attempt.outcome != Outcome.FAILED:
         return None
-    if reason.startswith("operator: "):
-        return OPERATOR_WAIT
-    return REFUSED_WAIT if reason.startswith("not placed: ") else None
+    return OPERATOR_WAIT if attempt.unplaced == Unplaced.OPERATOR else REFUSED_WAIT
 
 
 def _reason_to_stop(work: Engagement, session: Session, run: Run, attempt: Attempt, now: datetime) -> str | None:

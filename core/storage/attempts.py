@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import and_, func, or_, select, update
 from sqlalchemy.orm import Session
 
-from core.domain.calls import FINAL_CALL_STATES, OPEN_ATTEMPT_STATUSES, AttemptStatus, Origin
+from core.domain.calls import FINAL_CALL_STATES, OPEN_ATTEMPT_STATUSES, AttemptStatus, Origin, Unplaced
 from core.domain.compliance import CARRIER_FAILURES, VerdictResult
 from core.domain.outcomes import Outcome
 from core.storage.control import ROW as CONTROL_ROW
@@ -120,15 +120,15 @@ def _unsaved_since(session: Session, phone: str, now: datetime) -> datetime | No
 
 def _failed_requests(session: Session, now: datetime) -> tuple[datetime, ...]:
     newest = session.execute(
-        select(Attempt.created_at, Attempt.status, Attempt.outcome, Attempt.carrier_call_id)
+        select(Attempt.created_at, Attempt.status, Attempt.unplaced)
         .where(Attempt.created_at > now - REQUESTS_LOOKED_AT, Attempt.status != AttemptStatus.DIALING)
         .order_by(Attempt.created_at.desc())
         .limit(CARRIER_FAILURES)
     ).all()
     failed = []
-    for created_at, status, outcome, carrier_call_id in newest:
-        # A number that will never take a call says nothing about the carrier.
-        if carrier_call_id is not None or not (status == AttemptStatus.UNKNOWN or outcome == Outcome.FAILED):
+    for created_at, status, unplaced in newest:
+        # A number that takes no calls, or a carrier that has too many of them just now, says nothing about its health.
+        if status != AttemptStatus.UNKNOWN and unplaced not in (Unplaced.OPERATOR, Unplaced.UNREACHED):
             break
         failed.append(created_at)
     return tuple(failed)

@@ -165,6 +165,7 @@ class Attempt(Base):
     status: Mapped[str] = mapped_column(String(20))
     outcome: Mapped[str | None] = mapped_column(String(20))
     reason: Mapped[str | None] = mapped_column(Text)
+    unplaced: Mapped[str | None] = mapped_column(String(20))  # why it certainly rang nobody
     carrier_call_id: Mapped[str | None] = mapped_column(String(64), unique=True)
     carrier_status: Mapped[str | None] = mapped_column(String(20))
     carrier_sequence: Mapped[int | None] = mapped_column(Integer)

@@ -27,6 +27,9 @@ class CarrierStatus(StrEnum):
         return self in FINAL_CARRIER_STATUSES
 
 
+# The code of a NotPlaced that never left this machine.
+NOT_SENT = "not_sent"
+
 FINAL_CARRIER_STATUSES = frozenset(
     {
         CarrierStatus.COMPLETED,

@@ -15,7 +15,7 @@ from twilio.rest import Client
 from twilio.rest.api.v2010.account.call import CallInstance, CallList
 
 from core.errors import ProviderError
-from core.telephony.base import CarrierCall, CarrierStatus, DialRequest, DialResult, NotPlaced, Placed, Unknown
+from core.telephony.base import NOT_SENT, CarrierCall, CarrierStatus, DialRequest, DialResult, NotPlaced, Placed, Unknown
 from core.telephony.one_request import NoAnswerError, NotSentError, OneRequest
 from core.telephony.twilio_errors import CALL_IS_OVER, NO_SUCH_RESOURCE, REFUSALS
 
@@ -78,7 +78,7 @@ class TwilioCarrier:
                 **options,
             )
         except NotSentError as error:
-            return NotPlaced("not_sent", f"Twilio was not reached ({error})", permanent=False, operator=False)
+            return NotPlaced(NOT_SENT, f"Twilio was not reached ({error})", permanent=False, operator=False)
         except NoAnswerError as error:
             return Unknown(f"Twilio may have the call ({error})")
         except (TwilioException, ValueError, TypeError, AttributeError, KeyError):

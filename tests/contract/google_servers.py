@@ -351,7 +351,21 @@ async def no_thread_left() -> AsyncIterator[None]:
         gc.collect()
         return not threads()
 
-    await until(none_left, "gRPC's thread has ended")
+    try:
+        await until(none_left, "gRPC's thread has ended", 4)
+    except AssertionError:
+        import types
+        out = open("/tmp/gc_debug.txt", "w")
+        for o in gc.get_objects():
+            n = str(type(o))
+            if "grpc" in n and any(k in n for k in ("Channel", "Server", "Call", "Completion")) or "GoogleServer" in n or "GoogleRecogn" in n or "Utterance" in n:
+                print(n, repr(o)[:200], file=out)
+                for r in gc.get_referrers(o):
+                    if r is not o and not isinstance(r, types.FrameType): print("    <-", type(r), repr(r)[:300], file=out)
+                    if isinstance(r, types.FrameType): print("    <- FRAME", r.f_code.co_qualname, r.f_lineno, file=out)
+        for t in asyncio.all_tasks(): print("TASK", t, file=out)
+        out.close()
+        raise
 
 
 async def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:

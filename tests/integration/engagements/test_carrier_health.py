@@ -13,7 +13,7 @@ import pytest
 
 from core.calls.reach import HealthCheck
 from core.domain.calls import CallState
-from core.telephony.base import CarrierStatus, Placed, Unknown
+from core.telephony.base import CarrierStatus, NotPlaced, Placed, Unknown
 
 
 def test_a_public_url_that_does_not_answer_stops_dialling_until_it_does(bench) -> None:
@@ -62,6 +62,14 @@ def test_a_carrier_that_takes_no_call_is_tried_once_a_minute(bench) -> None:
     for _ in range(70):
         bench.tick(1)
     assert len(bench.carrier.dials) == 6
+
+
+def test_a_carrier_that_has_too_many_calls_just_now_is_no_carrier_that_takes_none(bench) -> None:
+    bench.carrier.on_dial = lambda _request: NotPlaced("20429", "too many requests at once", permanent=False, operator=False)
+    for _ in range(5):
+        bench.call()
+    bench.step()
+    assert len(bench.carrier.dials) == 5
 
 
 def test_the_carriers_queue_counts_as_time_before_the_answer(bench) -> None:

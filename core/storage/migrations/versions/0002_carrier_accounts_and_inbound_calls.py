@@ -53,6 +53,7 @@ def upgrade() -> None:
 
     with op.batch_alter_table("attempts", schema=None) as batch_op:
         batch_op.add_column(sa.Column("account", sa.String(length=64), nullable=True))
+        batch_op.add_column(sa.Column("unplaced", sa.String(length=20), nullable=True))
         batch_op.add_column(sa.Column("resolved_by", sa.String(length=100), nullable=True))
         batch_op.add_column(sa.Column("stream_began_at", sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("spool", sa.String(length=32), nullable=True))
@@ -105,6 +106,7 @@ def downgrade() -> None:
         batch_op.drop_column("spool")
         batch_op.drop_column("stream_began_at")
         batch_op.drop_column("resolved_by")
+        batch_op.drop_column("unplaced")
         batch_op.drop_column("account")
 
     with op.batch_alter_table("stray_calls", schema=None) as batch_op:
