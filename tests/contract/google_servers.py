@@ -339,33 +339,16 @@ async def a_google_server(tls: Any = None, *, small_window: bool = False) -> Asy
 
 
 @asynccontextmanager
-async def no_thread_left() -> AsyncIterator[None]:
-    """gRPC's own thread ends with the last connection and server: one that stays belongs to one that was not closed."""
+async def one_loop() -> AsyncIterator[None]:
+    """Around all use of gRPC by one event loop: its thread passes on to a loop what concerns it, even if that was closed meanwhile.
 
-    def threads() -> list[str]:
-        return [thread.name for thread in threading.enumerate() if "_poll_wrapper" in thread.name]
-
+    So the loop is not left before the thread has ended, or has nothing more to say.
+    """
     yield
-
-    def none_left() -> bool:
+    latest = asyncio.get_running_loop().time() + 3
+    while any("_poll_wrapper" in thread.name for thread in threading.enumerate()) and asyncio.get_running_loop().time() < latest:
         gc.collect()
-        return not threads()
-
-    try:
-        await until(none_left, "gRPC's thread has ended", 4)
-    except AssertionError:
-        import types
-        out = open("/tmp/gc_debug.txt", "w")
-        for o in gc.get_objects():
-            n = str(type(o))
-            if "grpc" in n and any(k in n for k in ("Channel", "Server", "Call", "Completion")) or "GoogleServer" in n or "GoogleRecogn" in n or "Utterance" in n:
-                print(n, repr(o)[:200], file=out)
-                for r in gc.get_referrers(o):
-                    if r is not o and not isinstance(r, types.FrameType): print("    <-", type(r), repr(r)[:300], file=out)
-                    if isinstance(r, types.FrameType): print("    <- FRAME", r.f_code.co_qualname, r.f_lineno, file=out)
-        for t in asyncio.all_tasks(): print("TASK", t, file=out)
-        out.close()
-        raise
+        await asyncio.sleep(0.01)
 
 
 async def until(condition: Callable[[], bool], what: str, seconds: float = 10.0) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,12 +20,13 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from core.errors import ProviderError
+from core.settings import CHECKOUT
 from core.speech.base import Transcript
 from core.speech.google.access import GoogleCloud, PlainServer
 from core.speech.google.credentials import check_credentials
 from core.speech.google.recognizer import GoogleRecognition, GoogleRecognizer
 from core.speech.google.utterance import Limits, Restarts
-from tests.contract.google_servers import QUIET, Behaviour, GoogleServer, a_google_server, no_thread_left, until
+from tests.contract.google_servers import QUIET, Behaviour, GoogleServer, a_google_server, one_loop, until
 
 pytestmark = pytest.mark.anyio
 
@@ -40,9 +43,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def one_loop() -> AsyncIterator[None]:
-    """For all tests here, since gRPC's thread passes on to a loop what concerns it, even if that has been closed meanwhile."""
-    async with no_thread_left():
+async def loop_of_all_tests() -> AsyncIterator[None]:
+    async with one_loop():
         yield
 
 
@@ -493,6 +495,50 @@ async def test_a_turn_that_is_cancelled_leaves_nothing_open(line: Line) -> None:
     await until(lambda: line.google.streams[0].over, "the stream is over")
     call.say("hello")
     assert (await call.heard()).text == "hello"
+
+
+ALONE = """
+import asyncio, gc, threading, time
+from core.errors import ProviderError
+from core.speech.google.access import PlainServer
+from core.speech.google.recognizer import GoogleRecognizer
+from core.speech.google.synthesizer import GoogleSynthesizer
+from tests.contract.google_servers import QUIET, Behaviour, a_google_server
+import grpc
+
+async def calls():
+    async with a_google_server() as google:
+        access = PlainServer(google.address)
+        recognizer, voice = GoogleRecognizer(access), GoogleSynthesizer(access)
+        await asyncio.to_thread(voice.warm_up)
+        await recognizer.warm_up([["yes"]])
+        for behaviour in (Behaviour(), Behaviour(after=800, code=grpc.StatusCode.UNAVAILABLE), Behaviour(mute=True)):
+            google.behaviours.append(behaviour)
+            ear = await recognizer.open(["yes"])
+            for frame in (*google.lexicon.sound("yes"), *[QUIET] * 20):
+                ear.feed(frame)
+            async for _ in voice.speak("How are you?"):
+                pass
+            if not behaviour.mute:
+                assert (await ear.finish_utterance()).text == "yes"
+                await ear.close()
+        await recognizer.close()
+        await voice.close()
+    left = [str(task) for task in asyncio.all_tasks() if "core/speech" in str(task.get_coro())]
+    assert not left, left
+
+asyncio.run(calls())
+latest = time.monotonic() + 10
+while len(threading.enumerate()) > 1:
+    gc.collect()
+    assert time.monotonic() < latest, threading.enumerate()
+"""
+
+
+def test_no_thread_or_task_outlives_the_last_connection() -> None:
+    """In a process of its own, since gRPC's thread serves all that is open in one."""
+    ran = subprocess.run([sys.executable, "-c", ALONE], cwd=CHECKOUT, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
 
 
 # --- who we are -------------------------------------------------------------------------------------------------------

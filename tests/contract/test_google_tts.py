@@ -20,7 +20,7 @@ from core.speech.google import wav as wav_file
 from core.speech.google.access import PlainServer
 from core.speech.google.pronunciation import Pronounced, parts, plain, ssml
 from core.speech.google.synthesizer import GoogleSynthesizer
-from tests.contract.google_servers import GoogleServer, VoiceBehaviour, a_google_server, no_thread_left, sound_of, until, wav
+from tests.contract.google_servers import GoogleServer, VoiceBehaviour, a_google_server, one_loop, sound_of, until, wav
 
 pytestmark = pytest.mark.anyio
 
@@ -35,8 +35,8 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module", autouse=True)
-async def one_loop() -> AsyncIterator[None]:
-    async with no_thread_left():
+async def loop_of_all_tests() -> AsyncIterator[None]:
+    async with one_loop():
         yield
 
 

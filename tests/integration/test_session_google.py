@@ -11,7 +11,7 @@ import pytest
 from core.recordings.vault import Vault
 from core.speech.google.access import PlainServer
 from core.speech.google.recognizer import GoogleRecognizer
-from tests.contract.google_servers import Behaviour, GoogleServer, a_google_server, no_thread_left
+from tests.contract.google_servers import Behaviour, GoogleServer, a_google_server, one_loop
 from tests.integration.media_doubles import Lexicon, Phone, ScriptedRecognizer, World, a_world
 
 pytestmark = pytest.mark.anyio
@@ -42,10 +42,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 async def google() -> AsyncIterator[GoogleServer]:
-    async with no_thread_left():
-        async with a_google_server() as server:
-            yield server
-        del server
+    async with one_loop(), a_google_server() as server:
+        yield server
 
 
 class GoogleEars(ScriptedRecognizer):
