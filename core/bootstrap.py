@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from core.speech.base import Recognizer, Synthesizer
     from core.storage.calls import CallView
     from core.storage.contacts import ContactStore
+    from core.storage.control import ControlStore
     from core.storage.conversations import ConversationStore
     from core.storage.database import Database
     from core.telephony.base import Carrier
@@ -52,6 +53,7 @@ class MediaParts:
     """What the media server works with."""
 
     store: ConversationStore
+    control: ControlStore
     plans: PlanLibrary
     recognizer: Recognizer
     synthesizer: Synthesizer
@@ -265,26 +267,87 @@ def call_parts(settings: Settings, database: Database, clock: Clock | None = Non
     return CallParts(driver, watch)
 
 
-def judge() -> Judge:
+def judge(settings: Settings) -> Judge:
     from core.judge.rules import RulesJudge
+    from core.settings import JudgeName
 
-    return RulesJudge()
+    if settings.providers.judge is not JudgeName.GEMINI:
+        return RulesJudge()
+    from core.judge.fallback import FallbackJudge
+    from core.judge.gemini import GeminiJudge
+
+    vendors = settings.vendors
+    assert vendors.gemini_api_key
+    gemini = GeminiJudge(
+        vendors.gemini_api_key.get_secret_value(),
+        model=vendors.gemini_model,
+        timeout_ms=vendors.gemini_timeout_ms,
+        max_output_tokens=vendors.gemini_output_tokens,
+        thinking_budget=None if vendors.gemini_may_think else 0,
+        base_url=vendors.gemini_url,
+    )
+    return FallbackJudge(gemini, RulesJudge())
+
+
+def speech(settings: Settings) -> tuple[Recognizer, Synthesizer]:
+    """Who hears and who speaks. A set-up that cannot work is told by their `warm_up`, so that the server comes up all the same."""
+    from core.settings import SpeechName
+
+    if settings.providers.speech is SpeechName.GOOGLE:
+        return _google_speech(settings)
+    from core.speech.local import EspeakSynthesizer, SphinxRecognizer
+
+    return SphinxRecognizer(processes=settings.providers.decoders), EspeakSynthesizer()
+
+
+def _google_speech(settings: Settings) -> tuple[Recognizer, Synthesizer]:
+    from core.errors import ProviderError
+    from core.speech.google.credentials import check_credentials
+    from core.speech.unavailable import UnavailableRecognizer, UnavailableSynthesizer
+
+    vendors = settings.vendors
+    problem = check_credentials(vendors.google_credentials) if vendors.google_server is None else None
+    if problem is not None:
+        return UnavailableRecognizer(problem, "google"), UnavailableSynthesizer(problem, "google")
+    from core.speech.google.access import Access, GoogleCloud, PlainServer
+    from core.speech.google.recognizer import GoogleRecognizer
+    from core.speech.google.synthesizer import GoogleSynthesizer
+
+    ears: Access
+    voice: Access
+    try:
+        if vendors.google_server is not None:
+            ears = voice = PlainServer(vendors.google_server)
+        else:
+            assert vendors.google_credentials is not None
+            # A recognizer outside of "global" answers at its region's server only.
+            place = vendors.google_recognizer.split("/")[3] if vendors.google_recognizer else "global"
+            ears = GoogleCloud(vendors.google_credentials, host=None if place == "global" else f"{place}-speech.googleapis.com")
+            voice = GoogleCloud(vendors.google_credentials)
+        recognizer = GoogleRecognizer(
+            ears, language=vendors.google_language, model=vendors.google_speech_model, recognizer=vendors.google_recognizer
+        )
+        return recognizer, GoogleSynthesizer(voice, vendors.google_voice)
+    except ProviderError as error:
+        return UnavailableRecognizer(str(error), "google"), UnavailableSynthesizer(str(error), "google")
 
 
 def media_parts(settings: Settings) -> MediaParts:
     """Builds the speech engines, too: the first call must not wait for them."""
-    from core.speech.local import EspeakSynthesizer, SphinxRecognizer
+    from core.storage.control import ControlStore
     from core.storage.conversations import ConversationStore
     from core.storage.database import Database
 
     vault = open_vault(settings)
     database = Database(settings.database_url, vault)
+    recognizer, synthesizer = speech(settings)
     return MediaParts(
         store=ConversationStore(database),
+        control=ControlStore(database),
         plans=plan_library(settings),
-        recognizer=SphinxRecognizer(processes=settings.providers.decoders),
-        synthesizer=EspeakSynthesizer(),
-        judge=judge(),
+        recognizer=recognizer,
+        synthesizer=synthesizer,
+        judge=judge(settings),
         vault=vault,
         stream_key=vault.derive(STREAM_KEY_LABEL),
         installation=installation(settings),

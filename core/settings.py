@@ -251,7 +251,50 @@ class Vendors(_Group):
     google_credentials: Path | None = Field(
         None, validation_alias="GOOGLE_APPLICATION_CREDENTIALS", description="Service-account file for Google Cloud speech."
     )
+    google_voice: str = Field(
+        "en-US-Chirp3-HD-Aoede",
+        validation_alias="ORCH_GOOGLE_VOICE",
+        pattern=r"^[a-z]{2,3}-[A-Z]{2}-[A-Za-z0-9-]+$",
+        description="Google's voice; Chirp 3 HD voices are streamed.",
+    )
+    google_language: str = Field(
+        "en-US",
+        validation_alias="ORCH_GOOGLE_LANGUAGE",
+        pattern=r"^[a-z]{2,3}(-[A-Z]{2})?$",
+        description="What language Google expects to hear.",
+    )
+    google_speech_model: str = Field(
+        "telephony",
+        validation_alias="ORCH_GOOGLE_SPEECH_MODEL",
+        min_length=1,
+        description="Google's recognition model: telephony, phone_call, latest_short, ... chirp_2 needs ORCH_GOOGLE_RECOGNIZER.",
+    )
+    google_recognizer: str | None = Field(
+        None,
+        validation_alias="ORCH_GOOGLE_RECOGNIZER",
+        pattern=r"^projects/[^/]+/locations/[^/]+/recognizers/[^/]+$",
+        description="projects/P/locations/L/recognizers/R: use Speech-to-Text v2.",
+    )
+    google_server: str | None = Field(
+        None,
+        validation_alias="ORCH_GOOGLE_SERVER",
+        pattern=r"^[^/:]+:[0-9]+$",
+        description="host:port of a server that speaks Google's speech methods in clear text, in place of Google: for tests.",
+    )
     gemini_api_key: SecretStr | None = Field(None, validation_alias="GEMINI_API_KEY", description="Key of the Gemini judge.")
+    gemini_model: str = Field("gemini-2.5-flash", validation_alias="ORCH_GEMINI_MODEL", min_length=1, description="The model that judges.")
+    gemini_timeout_ms: int = Field(
+        1500, validation_alias="ORCH_GEMINI_TIMEOUT_MS", ge=200, le=10000, description="After this long the rules judge the turn."
+    )
+    gemini_output_tokens: int = Field(
+        256, validation_alias="ORCH_GEMINI_OUTPUT_TOKENS", ge=64, le=2048, description="Most tokens of a verdict."
+    )
+    gemini_may_think: bool = Field(
+        False, validation_alias="ORCH_GEMINI_MAY_THINK", description="For models that refuse a thinking budget of 0."
+    )
+    gemini_url: BaseUrl = Field(
+        "https://generativelanguage.googleapis.com", validation_alias="ORCH_GEMINI_URL", description="Where Gemini is."
+    )
 
 
 class Engine(_Group):
@@ -354,10 +397,8 @@ class Settings:
         """The rules that span groups. Raises SettingsError."""
         if self.providers.carrier is CarrierName.VAPI:
             raise SettingsError("ORCH_CARRIER=vapi is not part of this version; allowed now: simulator, twilio")
-        if self.providers.speech is SpeechName.GOOGLE:
-            raise SettingsError("ORCH_SPEECH=google is not part of this version; allowed now: local")
-        if self.providers.judge is JudgeName.GEMINI:
-            raise SettingsError("ORCH_JUDGE=gemini is not part of this version; allowed now: rules")
+        if self.providers.judge is JudgeName.GEMINI and self.vendors.gemini_api_key is None:
+            raise SettingsError("ORCH_JUDGE=gemini also needs GEMINI_API_KEY; set it in .env")
         if self.dialling.permitted_from >= self.dialling.permitted_until:
             raise SettingsError(
                 f"ORCH_PERMITTED_FROM={self.dialling.permitted_from:%H:%M} must be earlier than "

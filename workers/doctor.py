@@ -77,14 +77,21 @@ def diagnose(now: datetime, home: Path) -> Diagnosis:
 
 def _choices(settings: Settings) -> tuple[Choice, ...]:
     sqlite = settings.database_url.startswith("sqlite")
+    local, by_rules = settings.providers.speech == "local", settings.providers.judge == "rules"
     return (
         Choice(
             "carrier",
             settings.providers.carrier,
             "a real one: ORCH_CARRIER=twilio with TWILIO_*" if settings.simulated else "ORCH_CARRIER=simulator",
         ),
-        Choice("speech", settings.providers.speech, "nothing else in this version"),
-        Choice("judge", settings.providers.judge, "nothing else in this version"),
+        Choice(
+            "speech",
+            settings.providers.speech,
+            "Google Cloud: ORCH_SPEECH=google and GOOGLE_APPLICATION_CREDENTIALS" if local else "local engines: ORCH_SPEECH=local",
+        ),
+        Choice(
+            "judge", settings.providers.judge, "Gemini: ORCH_JUDGE=gemini and GEMINI_API_KEY" if by_rules else "rules: ORCH_JUDGE=rules"
+        ),
         Choice(
             "database",
             without_password(settings.database_url),
@@ -263,8 +270,18 @@ def _plans(settings: Settings, _now: datetime) -> Iterator[Finding]:
         )
 
 
-def _speech(_settings: Settings, _now: datetime) -> Iterator[Finding]:
+def _speech(settings: Settings, _now: datetime) -> Iterator[Finding]:
     from core.errors import ProviderError
+
+    if settings.providers.speech == "google":
+        from core.speech.google.credentials import check_credentials
+
+        problem = check_credentials(settings.vendors.google_credentials) if settings.vendors.google_server is None else None
+        if problem is not None:
+            yield Finding("google", State.FAIL, problem, "correct it in .env; until then calls run in standard mode")
+        else:
+            yield Finding("google", State.OK, "the key file is a service account's; whether Google accepts it shows at the start")
+        return
     from core.speech.local import EspeakSynthesizer, SphinxRecognizer
 
     hint = "install it: pip install '.[local-speech]'"

@@ -37,6 +37,8 @@ class Intent:
     phone: str
     boot_deadline: float
     dial_until: datetime
+    mode: str
+    mode_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,7 @@ class Dialler:
             if judgement.kind != "allowed":
                 return self._blocked(rows, judgement, now)
             until = dial_until(facts)
+            mode, mode_reason = self._mode(rows)
             rows.control.next_slot_at = max(now, rows.control.next_slot_at or now)
             if rows.call.slot_at is None:
                 rows.control.next_slot_at += self._rules.spacing
@@ -113,7 +116,7 @@ class Dialler:
                 self._owner,
                 carrier=self._rules.carrier,
                 account=self._carrier.account,
-                mode=self._rules.mode,
+                mode=mode,
                 now=now,
                 send_before=now + SEND_WITHIN,
                 dial_until=until,
@@ -127,7 +130,15 @@ class Dialler:
                 phone=attempt.phone,
                 boot_deadline=self._clock.boot_seconds() + SEND_WITHIN.total_seconds(),
                 dial_until=until,
+                mode=mode,
+                mode_reason=mode_reason,
             )
+
+    def _mode(self, rows: DialRows) -> tuple[str, str]:
+        """How this call is to be held, and why so."""
+        if self._rules.mode == "enhanced" and rows.control.speech_problem is not None:
+            return "standard", rows.control.speech_problem
+        return self._rules.mode, "USE_ENHANCED_CALLS"
 
     def _try_public_url(self) -> None:
         """A network request, so before the transaction; its answer is judged inside it, with all the rest."""
@@ -168,7 +179,13 @@ class Dialler:
         match result:
             case Placed():
                 self._placed(intent, result, now)
-                log.info("call.dialled", carrier_call=result.carrier_call_id, queue_seconds=result.queue_seconds, mode=self._rules.mode)
+                log.info(
+                    "call.dialled",
+                    carrier_call=result.carrier_call_id,
+                    queue_seconds=result.queue_seconds,
+                    mode=intent.mode,
+                    mode_reason=intent.mode_reason,
+                )
             case NotPlaced():
                 self._not_placed(intent, result)
                 log.warning("call.not_placed", code=result.code, reason=result.reason, permanent=result.permanent, operator=result.operator)

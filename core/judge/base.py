@@ -20,6 +20,17 @@ class Judgement:
 class Judge(Protocol):
     name: str
 
+    @property
+    def trouble(self) -> str | None:
+        """Why another one judges in its place at the moment; None while all is well."""
+        ...
+
+    def warm_up(self) -> None:
+        """Load what the first turn would otherwise wait for. Blocks; sends nothing."""
+        ...
+
+    async def close(self) -> None: ...
+
     async def evaluate(self, checkpoint: Checkpoint, heard: Sequence[str]) -> Judgement:
         """Is the checkpoint reached? `heard` holds what the contact said within it, oldest first, at least one entry."""
         ...

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from core.errors import ProviderError
 from core.judge.base import Judge, Judgement
@@ -13,20 +12,15 @@ from core.plans.model import Checkpoint
 from core.resilience.breaker import CLOSED, BreakerRules, BreakerState, admitted, after_failure, after_success
 
 
-class RemoteJudge(Judge, Protocol):
-    """Its `evaluate` raises ProviderError."""
-
-    def warm_up(self) -> None: ...
-
-    async def close(self) -> None: ...
-
-
 class FallbackJudge:
-    """Raises only what `fallback` raises. Which judge answered is logged with each turn. Used from one event loop."""
+    """`first` raises ProviderError for what it cannot decide; this raises only what `fallback` raises.
+
+    Which judge answered is logged with each turn. Used from one event loop.
+    """
 
     def __init__(
         self,
-        first: RemoteJudge,
+        first: Judge,
         fallback: Judge,
         rules: BreakerRules | None = None,
         now: Callable[[], float] = time.monotonic,

@@ -107,6 +107,11 @@ class GeminiJudge:
         self._base_url = base_url
         self._client: Client | None = None
 
+    @property
+    def trouble(self) -> str | None:
+        """A judge without a breaker does not know."""
+        return None
+
     def warm_up(self) -> None:
         """Import the SDK, which takes a second, and build the client. Blocks; sends nothing."""
         self._open()

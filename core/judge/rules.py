@@ -16,9 +16,16 @@ class RulesJudge:
     """Never raises for any text. Of two possible readings it takes neither: asking again costs less than a wrong answer."""
 
     name = "rules"
+    trouble = None
+
+    def warm_up(self) -> None:
+        """There is nothing to load."""
 
     async def evaluate(self, checkpoint: Checkpoint, heard: Sequence[str]) -> Judgement:
         return judge(checkpoint, heard)
+
+    async def close(self) -> None:
+        """There is nothing to close."""
 
 
 def judge(checkpoint: Checkpoint, heard: Sequence[str]) -> Judgement:

@@ -10,10 +10,12 @@ from sqlalchemy.orm import Session
 
 from core.storage.calls import ENGAGEMENT_QUEUE
 from core.storage.database import Database, insert_or_ignore
+from core.storage.problems import report, resolve
 from core.storage.runs import wake_all
 from core.storage.tables import DialControl
 
 ROW = 1
+SPEECH_PROBLEM = "speech"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,19 @@ class ControlStore:
             row = lock_control(session)
             row.public_url_checked_at = now
             row.public_url_problem = problem
+
+    def record_speech(self, problem: str | None, now: datetime) -> None:
+        """Whether the media server can hear and speak. While it cannot, calls run in standard mode. Written when it changes."""
+        with self._database.read() as session:
+            row = session.get(DialControl, ROW)
+        if (row.speech_problem if row is not None else None) == problem:
+            return
+        with self._database.write() as session:
+            lock_control(session).speech_problem = problem
+            if problem is None:
+                resolve(session, SPEECH_PROBLEM, now)
+            else:
+                report(session, SPEECH_PROBLEM, "speech", f"calls run in standard mode: {problem}", now)
 
     def record_skew(self, seconds: float, now: datetime) -> None:
         """How far the carrier's clock is ahead of ours. Written only when it moved by a second or more."""

@@ -307,6 +307,8 @@ class DialControl(Base):
     # Whether our public URL answered when it was last tried. Both null: it never was.
     public_url_checked_at: Mapped[datetime | None]
     public_url_problem: Mapped[str | None] = mapped_column(Text)
+    # Why speech cannot be had, as the media server last found; null: it can, or nobody has tried.
+    speech_problem: Mapped[str | None] = mapped_column(Text)
     # How long the carrier's own queue was when it last took a call.
     carrier_queue_seconds: Mapped[float | None] = mapped_column(Float)
     carrier_queue_at: Mapped[datetime | None]

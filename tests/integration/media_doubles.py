@@ -30,6 +30,7 @@ from core.plans.library import PlanLibrary
 from core.recordings.vault import Vault
 from core.settings import GROUPS, Settings
 from core.speech.base import Recognizer, Synthesizer, Transcript
+from core.storage.control import ControlStore
 from core.storage.conversations import CallContext, ConversationStore, TurnRecord
 from core.storage.database import Database, new_id
 from core.storage.numbers import is_suppressed
@@ -480,6 +481,7 @@ async def a_world(
     store = ConversationStore(database)
     parts = MediaParts(
         store=store,
+        control=ControlStore(database),
         plans=PlanLibrary(folder / "plans"),
         recognizer=recognizer or scripted,
         synthesizer=synthesizer or ScriptedSynthesizer(lexicon),

@@ -136,6 +136,7 @@ def make_world(database: Database, tmp_path: Path, mode: str, *, draining_since:
         installation="0123456789abcdef",
         access=AccessRules(KEY, open_to_loopback=True),
         settlement=Settlement(database, plans),
+        judge=RulesJudge(),
         orchestrator=Orchestrator(RulesJudge(), "orch"),
         plans=plans,
         conversations=ConversationStore(database),

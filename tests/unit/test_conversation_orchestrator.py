@@ -181,12 +181,28 @@ def test_progress_survives_a_plan_changed_meanwhile() -> None:
 class FailingJudge:
     name = "failing"
 
+    trouble = None
+
+    def warm_up(self) -> None:
+        """Nothing to load."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
     async def evaluate(self, checkpoint: Checkpoint, heard: Sequence[str]) -> Judgement:
         raise ProviderError("quota", provider="judge", retryable=True)
 
 
 class PushyJudge:
     name = "pushy"
+
+    trouble = None
+
+    def warm_up(self) -> None:
+        """Nothing to load."""
+
+    async def close(self) -> None:
+        """Nothing to close."""
 
     async def evaluate(self, checkpoint: Checkpoint, heard: Sequence[str]) -> Judgement:
         return Judgement(False, "unclear", say_next="Say {name} {nonsense}?")

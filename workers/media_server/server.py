@@ -38,6 +38,8 @@ MAX_WAITING = 64
 # A flood must not become a flood of log lines.
 LOG_EVERY_SECONDS = 60.0
 WARM_UP_SECONDS = 20.0
+# How long until a provider that could not be reached is tried again.
+SPEECH_RETRY_SECONDS = 60.0
 # Of the time a worker has for its end.
 LAST_COMMIT_SECONDS = 2.0
 
@@ -84,6 +86,7 @@ class MediaServer:
         self._server: asyncio.Server | None = None
         self._services: Services | None = None
         self._pacer: Pacer | None = None
+        self._retry: asyncio.Task[None] | None = None
         self.counters = Counters()
         self.draining = False
 
@@ -118,14 +121,45 @@ class MediaServer:
         began = loop.time()
         try:
             async with asyncio.timeout(WARM_UP_SECONDS):
-                voice = loop.run_in_executor(self._gate_threads, self._parts.synthesizer.warm_up)
-                plans = await loop.run_in_executor(self._gate_threads, self._plans)
-                await asyncio.gather(voice, self._parts.recognizer.warm_up([plan.all_hints() for plan in plans]))
+                await self._ready_speech()
         except (ProviderError, TimeoutError) as error:
-            # The server comes up all the same: a call that finds no engine ends in order, and is tried again.
-            self._log.error("speech.warm_up_failed", error=f"{type(error).__name__}: {error}")
+            # The server comes up all the same, and calls run in standard mode until speech can be had.
+            await self._note_speech(error)
+            self._retry = loop.create_task(self._until_speech_is_ready())
         else:
+            await self._note_speech(None)
             self._log.info("speech.ready", seconds=round(loop.time() - began, 1))
+
+    async def _ready_speech(self) -> None:
+        loop = asyncio.get_running_loop()
+        voice = loop.run_in_executor(self._gate_threads, self._parts.synthesizer.warm_up)
+        judge = loop.run_in_executor(self._gate_threads, self._parts.judge.warm_up)
+        plans = await loop.run_in_executor(self._gate_threads, self._plans)
+        await asyncio.gather(voice, judge, self._parts.recognizer.warm_up([plan.all_hints() for plan in plans]))
+
+    async def _until_speech_is_ready(self) -> None:
+        while True:
+            await asyncio.sleep(SPEECH_RETRY_SECONDS)
+            try:
+                async with asyncio.timeout(WARM_UP_SECONDS):
+                    await self._ready_speech()
+            except (ProviderError, TimeoutError) as error:
+                await self._note_speech(error)
+                continue
+            await self._note_speech(None)
+            self._log.info("speech.ready")
+            return
+
+    async def _note_speech(self, error: BaseException | None) -> None:
+        """Tell the dialler, through the database, how calls are to be held."""
+        problem = None if error is None else f"{str(error) or type(error).__name__}"
+        if problem is not None:
+            self._log.error("speech.warm_up_failed", error=problem)
+        loop = asyncio.get_running_loop()
+        try:
+            await loop.run_in_executor(self._gate_threads, self._parts.control.record_speech, problem, self._clock.now())
+        except OrchError as failure:
+            self._log.error("speech.state_not_saved", error=str(failure))
 
     def _plans(self) -> list[Plan]:
         plans = []
@@ -148,7 +182,9 @@ class MediaServer:
     def status(self) -> dict[str, object]:
         """For `orch status`."""
         calls = self.live_calls
+        trouble = self._parts.judge.trouble
         return {
+            "problems": [f"judge: {trouble}; the rules judge meanwhile"] if trouble is not None else [],
             "work": f"{calls} call{'' if calls == 1 else 's'}",
             "live_calls": calls,
             "streams_started": self.counters.started,
@@ -166,6 +202,8 @@ class MediaServer:
     async def close(self) -> None:
         """End what is left. A conversation cut here stays open in SQL, so that another stream may resume it."""
         self.draining = True
+        if self._retry is not None:
+            self._retry.cancel()
         if self._server is not None:
             self._server.close()
         for call in list(self._calls):
@@ -176,7 +214,8 @@ class MediaServer:
         # The last seconds of sound first: what they add to SQL goes through the turn log.
         await asyncio.get_running_loop().run_in_executor(None, self._tape_thread.shutdown)
         await self._turn_log.close(LAST_COMMIT_SECONDS)
-        await asyncio.gather(self._parts.recognizer.close(), self._parts.synthesizer.close(), return_exceptions=True)
+        parts = self._parts
+        await asyncio.gather(parts.recognizer.close(), parts.synthesizer.close(), parts.judge.close(), return_exceptions=True)
         self._gate_threads.shutdown(wait=False, cancel_futures=True)
 
     # --- HTTP ---------------------------------------------------------------------------------------------------------

@@ -66,7 +66,8 @@ def build(runtime: Runtime) -> WebhookParts:
         installation=bootstrap.installation(settings),
         access=AccessRules.under(settings, bootstrap.api_key(settings)),
         settlement=Settlement(database, plans),
-        orchestrator=Orchestrator(bootstrap.judge(), settings.conversations.caller_name),
+        judge=(judge := bootstrap.judge(settings)),
+        orchestrator=Orchestrator(judge, settings.conversations.caller_name),
         plans=plans,
         conversations=ConversationStore(database),
         contacts=ContactStore(database),
@@ -84,6 +85,7 @@ def build(runtime: Runtime) -> WebhookParts:
 
 async def start(runtime: Runtime) -> None:
     parts = build(runtime)
+    await asyncio.to_thread(parts.judge.warm_up)
     limits = Limits()
     server = make_server(create_app(parts), limits=limits)
     listening = runtime.listen_socket(runtime.settings.server.host, runtime.settings.server.port)
@@ -92,6 +94,7 @@ async def start(runtime: Runtime) -> None:
     async def stop() -> None:
         server.finish()
         await serving
+        await parts.judge.close()
 
     def in_flight() -> int:
         # Live calls need their webhooks answered: they are what this worker drains. Asked for only then, not each second.

@@ -11,6 +11,7 @@ from core.calls.inbound import InboundCalls
 from core.calls.settlement import Settlement
 from core.clock import Clock
 from core.conversation.orchestrator import Orchestrator
+from core.judge.base import Judge
 from core.plans.library import PlanLibrary
 from core.settings import Settings
 from core.storage.calls import CallStore
@@ -35,6 +36,7 @@ class WebhookParts:
     installation: str
     access: AccessRules
     settlement: Settlement
+    judge: Judge
     orchestrator: Orchestrator
     plans: PlanLibrary
     conversations: ConversationStore

@@ -13,6 +13,7 @@ import pytest
 
 from core.calls.reach import HealthCheck
 from core.domain.calls import CallState
+from core.storage.problems import ProblemStore
 from core.telephony.base import CarrierStatus, NotPlaced, Placed, Unknown
 
 
@@ -167,3 +168,18 @@ def test_a_closed_door_is_a_problem_and_no_exception() -> None:
         found = HealthCheck([f"http://127.0.0.1:{bound.getsockname()[1]}"], "ours").problem()
     assert found is not None
     assert "does not answer" in found
+
+
+def test_while_nobody_of_ours_can_speak_calls_are_held_by_the_carrier(bench) -> None:
+    bench.control.record_speech("GOOGLE_APPLICATION_CREDENTIALS: there is no file /nowhere", bench.noon)
+    first = bench.call()
+    bench.step()
+    assert bench.attempt(first).mode == "standard"
+    (problem,) = ProblemStore(bench.database).open(bench.clock.now())
+    assert problem.detail == "calls run in standard mode: GOOGLE_APPLICATION_CREDENTIALS: there is no file /nowhere"
+    # Speech is back: the next call is an enhanced one again, and the alarm is over.
+    bench.control.record_speech(None, bench.noon)
+    second = bench.call()
+    bench.tick(1)
+    assert bench.attempt(second).mode == "enhanced"
+    assert ProblemStore(bench.database).open(bench.clock.now()) == []

@@ -70,6 +70,7 @@ def upgrade() -> None:
     with op.batch_alter_table("dial_control", schema=None) as batch_op:
         batch_op.add_column(sa.Column("public_url_checked_at", sa.DateTime(timezone=True), nullable=True))
         batch_op.add_column(sa.Column("public_url_problem", sa.Text(), nullable=True))
+        batch_op.add_column(sa.Column("speech_problem", sa.Text(), nullable=True))
         batch_op.add_column(sa.Column("carrier_queue_seconds", sa.Float(), nullable=True))
         batch_op.add_column(sa.Column("carrier_queue_at", sa.DateTime(timezone=True), nullable=True))
 
@@ -90,6 +91,7 @@ def downgrade() -> None:
     with op.batch_alter_table("dial_control", schema=None) as batch_op:
         batch_op.drop_column("carrier_queue_at")
         batch_op.drop_column("carrier_queue_seconds")
+        batch_op.drop_column("speech_problem")
         batch_op.drop_column("public_url_problem")
         batch_op.drop_column("public_url_checked_at")
 
