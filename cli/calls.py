@@ -206,15 +206,14 @@ def resolve_(
 def _dry_run(session: Session, person: ContactView, plan: str, *, json: bool) -> bool:
     """Show what would become of the call. True: it would be dialled now."""
     from cli.show import emit
-    from core.bootstrap import dial_rules, installation
+    from core.bootstrap import dial_rules, public_addresses
     from core.calls.preview import Conclusion, preview_call
-    from core.calls.reach import HealthCheck
     from core.domain.calls import FINAL_CALL_STATES, CallState
 
     open_states = [state for state in CallState if state not in FINAL_CALL_STATES]
     others = session.calls.recent(contact_id=person.id, states=open_states, limit=1)
     settings = session.settings
-    public = HealthCheck(settings.public_url, installation(settings))
+    public = public_addresses(settings)
     preview = preview_call(session.database, dial_rules(settings), public, person.id, plan, simulated=settings.simulated, now=session.now)
     would = preview.conclusion is Conclusion.DIAL_NOW and not others
     lines = [f"{'allowed' if v.allowed else 'BLOCKED'}  {v.rule:15} {v.detail}" for v in preview.verdicts]

@@ -16,6 +16,7 @@ from core.errors import NotFound, OrchError, SettingsError
 
 if TYPE_CHECKING:
     from core.calls.facts import DialRules
+    from core.calls.reach import HealthCheck
     from core.calls.watch import Watch
     from core.clock import Clock
     from core.domain.retries import RetryPolicy
@@ -222,6 +223,14 @@ def dial_rules(settings: Settings) -> DialRules:
     )
 
 
+def public_addresses(settings: Settings) -> HealthCheck:
+    """Where the carrier must reach us for a call to be held."""
+    from core.calls.reach import HealthCheck
+
+    media = [settings.public_media_url] if settings.conversations.use_enhanced_calls else []
+    return HealthCheck([settings.public_url, *media], installation(settings))
+
+
 @dataclass(frozen=True, slots=True)
 class CallParts:
     """What the call-scheduler works with."""
@@ -233,7 +242,6 @@ class CallParts:
 def call_parts(settings: Settings, database: Database, clock: Clock | None = None, line: Carrier | None = None) -> CallParts:
     """`line` replaces the carrier that the settings name."""
     from core.calls.dialler import Dialler
-    from core.calls.reach import HealthCheck
     from core.calls.settlement import Settlement
     from core.calls.watch import Watch
     from core.clock import SystemClock
@@ -247,8 +255,7 @@ def call_parts(settings: Settings, database: Database, clock: Clock | None = Non
     settlement = Settlement(database, plans)
     owner = Owner.this_process()
     rules = dial_rules(settings)
-    urls = [settings.public_url, *([settings.public_media_url] if settings.conversations.use_enhanced_calls else [])]
-    public = HealthCheck(urls, installation(settings))
+    public = public_addresses(settings)
     dialler = Dialler(database, line, rules, settlement, owner, clock, public)
     watch = Watch(database, line, settlement, clock)
     work = Engagement(

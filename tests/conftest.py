@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -31,6 +32,14 @@ for _name in list(os.environ):
 os.environ["XDG_CONFIG_HOME"] = "/nonexistent"
 for _name in ("NO_COLOR", "FORCE_COLOR"):
     os.environ.pop(_name, None)
+
+
+# A shell that runs us in the background, or nohup, has these ignored, and every program that a test starts would inherit that.
+# What is handled here is reset to its default in them.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, lambda *_: None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

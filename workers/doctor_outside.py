@@ -74,10 +74,10 @@ def _skew(seconds: float, when: str) -> Iterator[Finding]:
 
 
 def check_public_url(settings: Settings, _now: datetime) -> Iterator[Finding]:
+    from core.bootstrap import public_addresses
+
     if settings.simulated:
         return
-    from core.bootstrap import installation
-    from core.calls.reach import HealthCheck
 
     if not settings.public_url.startswith("https://"):
         yield Finding(
@@ -94,7 +94,7 @@ def check_public_url(settings: Settings, _now: datetime) -> Iterator[Finding]:
             "run `orch doctor` again after `orch start-all`",
         )
         return
-    problem = HealthCheck(settings.public_url, installation(settings)).problem()
+    problem = public_addresses(settings).problem()
     hint = "the carrier must reach ORCH_PORT by it; look at the proxy or tunnel, and at ORCH_PUBLIC_URL"
     yield Finding(
         "public URL", State.FAIL if problem else State.OK, problem or f"{settings.public_url} reaches this orch", hint if problem else ""

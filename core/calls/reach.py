@@ -7,7 +7,6 @@ import json
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Protocol
 
@@ -33,7 +32,7 @@ class HealthCheck:
     A server that drains answers 503, so that nobody is dialled whom it would turn away.
     """
 
-    def __init__(self, urls: Sequence[str], installation: str) -> None:
+    def __init__(self, urls: list[str], installation: str) -> None:
         # The same port answers HTTP and websockets.
         self._urls = [f"{re.sub('^ws', 'http', url)}/health" for url in urls]
         self._installation = installation

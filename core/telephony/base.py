@@ -48,7 +48,7 @@ class DialRequest:
     attempt_id: str
     to: str
     voice_url: str
-    fallback_url: str  # asked when the voice URL fails
+    fallback_url: str | None  # asked when the voice URL fails
     status_url: str
     amd_url: str | None
     ring_seconds: int

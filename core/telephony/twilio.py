@@ -55,8 +55,10 @@ class TwilioCarrier:
         """Place one call, by one request, within `deadline_seconds` in all. Never raises for what the network or the carrier does."""
         calls, transport = self._calls(deadline_seconds)
         options: dict[str, Any] = {}
+        if request.fallback_url is not None:
+            options |= {"fallback_url": request.fallback_url, "fallback_method": "POST"}
         if request.amd_url is not None:
-            options = {
+            options |= {
                 "machine_detection": "Enable",
                 "async_amd": "true",
                 "async_amd_status_callback": request.amd_url,
@@ -68,8 +70,6 @@ class TwilioCarrier:
                 from_=self._from_number,
                 url=request.voice_url,
                 method="POST",
-                fallback_url=request.fallback_url,
-                fallback_method="POST",
                 status_callback=request.status_url,
                 status_callback_method="POST",
                 status_callback_event=STATUS_EVENTS,

@@ -283,7 +283,7 @@ class Rig:
             "attempt_id": attempt,
             "to": to,
             "voice_url": self.us.url(f"/voice?attempt={attempt}"),
-            "fallback_url": self.us.url(f"/continue?attempt={attempt}"),
+            "fallback_url": None,
             "status_url": self.us.url(f"/status?attempt={attempt}"),
             "amd_url": None,
             "ring_seconds": 30,

@@ -623,7 +623,7 @@ def test_a_voice_address_that_fails_is_made_up_for_by_the_other(rig: Any) -> Non
     rig.us.answers["/voice"] = [(503, "text/plain", "restarting")]
     rig.us.answers["/continue"] = [rig.twiml("<Hangup/>")]
     rig.start()
-    sid = rig.dial()
+    sid = rig.dial(fallback_url=rig.us.url("/continue?attempt=a-1"))
     rig.until(lambda: rig.call(sid).is_over)
     (asked,) = rig.us.to("/continue")
     assert asked.fields["CallSid"] == sid

@@ -206,11 +206,12 @@ def test_a_dry_run_that_would_dial_ends_well(orch: Installation) -> None:
     name = Vault(Keyring.load(orch.home / "keys")).derive(INSTALLATION_LABEL).hex()[:16]
     with orch.database() as database, answering({"/health": (200, {"installation": name})}) as port:
         ada = add(database, "Ada", 1)
-        told = orch.json("call", "now", "Ada", "--dry-run", ORCH_PORT=str(port))
+        here = {"ORCH_PORT": str(port), "ORCH_PUBLIC_MEDIA_URL": f"ws://127.0.0.1:{port}"}
+        told = orch.json("call", "now", "Ada", "--dry-run", **here)
         assert (told["conclusion"], told["would_dial"]) == ("dial_now", True)
         assert told["ring_until"] is not None
         unresolved_call(database, ada, datetime.now(UTC), state=CallState.DIALING)
-        told = orch.json("call", "now", "Ada", "--dry-run", ORCH_PORT=str(port), code=1)
+        told = orch.json("call", "now", "Ada", "--dry-run", **here, code=1)
         assert told["open_call"] is not None
 
 
