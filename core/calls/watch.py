@@ -48,6 +48,11 @@ class Watch:
         self._control = ControlStore(database)
         self._log = get_logger()
 
+    @property
+    def account(self) -> str:
+        """The carrier account whose calls can be asked about and ended."""
+        return self._carrier.account
+
     def tick(self, now: datetime) -> ReconciliationReport:
         """Ask the carrier about every open attempt that has been quiet, and look for the unknown ones."""
         result = ReconciliationReport()

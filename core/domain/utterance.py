@@ -32,20 +32,32 @@ __all__ = [
     "yes_or_no",
 ]
 
-# Phrases a recogniser is told to expect in every conversation. Few, and unlike each other: "yep" beside "not yet" was
-# heard for it, which turns an answer round. What is understood, once heard, is far more.
+# Phrases a recogniser is told to expect in every conversation, everyday ones and unlike each other: "yep" beside "not yet"
+# was heard for it, and "i have to go" beside "yes i have", which turns an answer round. What is understood, once heard, is far more.
 OPT_OUT_PHRASES = (
     "stop calling me",
     "please stop calling me",
+    "stop calling",
+    "stop these calls",
     "don't call me again",
     "don't call me anymore",
+    "please don't call again",
+    "never call me again",
+    "no more calls",
+    "i don't want these calls",
     "take me off your list",
+    "take me off the list",
+    "remove me from your list",
     "remove my number",
+    "leave me alone",
+    "not interested",
+    "i am not interested",
     "wrong number",
+    "you have the wrong number",
 )
 REPEAT_PHRASES = ("can you repeat that", "say that again", "what did you say", "pardon")
-WHO_PHRASES = ("who is this", "who is calling")
-GOODBYE_PHRASES = ("bye bye", "i have to go")
-YES_PHRASES = ("yes", "yeah", "yes i did", "yes i have", "i did", "i have")
+WHO_PHRASES = ("who is this", "who is calling", "who are you")
+GOODBYE_PHRASES = ("goodbye", "bye bye", "call me back later", "i can't talk now")
+YES_PHRASES = ("yes", "yeah", "of course", "yes i did", "yes i have", "i did", "i have")
 NO_PHRASES = ("no", "not yet", "no i did not", "no i have not", "i did not", "i have not", "i forgot")
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")

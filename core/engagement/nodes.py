@@ -12,7 +12,6 @@ from datetime import datetime, timedelta
 
 from core.calls.dialler import AlreadyDialled, Blocked, Dialler, Intent
 from core.calls.settlement import Settlement
-from core.calls.silence import BEARABLE, MOST_REDIRECTS, silent_since
 from core.calls.watch import Watch
 from core.clock import Clock
 from core.domain.calls import FINAL_CALL_STATES, AttemptStatus, CallState, Unplaced
@@ -21,16 +20,16 @@ from core.domain.permitted import PermittedHours
 from core.domain.retries import Close, RetryAt, RetryPolicy, decide, outcomes_to_retry
 from core.domain.runs import RunState
 from core.domain.windows import zone_of
+from core.engagement.open_call import is_silent, look_again_at, reason_to_stop
 from core.errors import OrchError, ProviderError
 from core.logs import get_logger
 from core.plans.library import PlanLibrary
 from core.plans.model import Plan
 from core.settings import RETRY_UNITS
-from core.storage.attempts import call_of, contact_of, conversation_of, latest_attempt, lock_attempt
+from core.storage.attempts import call_of, contact_of, latest_attempt, lock_attempt
 from core.storage.calls import set_state
 from core.storage.control import lock_control
 from core.storage.database import Database, Session
-from core.storage.numbers import is_suppressed
 from core.storage.problems import report
 from core.storage.runs import Claim, add_event, end, fenced, has_late_words, move, revive, take_late_words, take_signals, wait
 from core.storage.tables import Attempt, Run, ScheduledCall
@@ -43,11 +42,6 @@ REFUSED_WAIT = timedelta(minutes=1)
 UNPLACED_PATIENCE = timedelta(hours=24)
 # All lines busy: look again.
 CAPACITY_WAIT = timedelta(seconds=5)
-# How often a stop that did not take is repeated, and how long a finished conversation may keep its line.
-STOP_AGAIN = timedelta(seconds=10)
-LINGER = timedelta(seconds=45)
-# The safety net under webhooks that never come.
-LOOK_AGAIN = timedelta(seconds=60)
 # An unknown attempt of a call that has no window is unresolved after this long.
 UNKNOWN_PATIENCE = timedelta(hours=24)
 
@@ -123,8 +117,8 @@ def await_webhook(work: Engagement, claim: Claim) -> Step:
         settled = work.settlement.try_settle(session, attempt, now)
         if settled:
             move(run, "check_retry", now)
-        stop = None if settled else _reason_to_stop(work, session, run, attempt, now)
-        silent = not settled and stop is None and _is_silent(session, attempt, now)
+        stop = None if settled else reason_to_stop(work.plans, work.watch.account, session, run, attempt, now)
+        silent = not settled and stop is None and is_silent(work.watch.account, session, attempt, now)
         if not settled and attempt.status == AttemptStatus.UNKNOWN and _given_up(call_of(session, claim.subject_id), attempt, now):
             _unresolved(session, run, call_of(session, claim.subject_id), attempt, now)
             return LetGo()
@@ -148,13 +142,13 @@ def await_webhook(work: Engagement, claim: Claim) -> Step:
             move(run, "check_retry", now)
             return Goto("check_retry")
         # A pause, an opt-out or a cancellation that came while the carrier was asked found this run awake, and woke nobody.
-        unheard = _reason_to_stop(work, session, run, attempt, now) is not None
+        unheard = reason_to_stop(work.plans, work.watch.account, session, run, attempt, now) is not None
         wait(
             session,
             run,
             position="await_webhook",
             waiting_for=f"attempt:{attempt.id}",
-            wake_at=now if unheard else _look_again_at(session, attempt, now),
+            wake_at=now if unheard else look_again_at(session, attempt, now),
             now=now,
         )
     return LetGo()
@@ -293,70 +287,6 @@ def _placed_again_after(attempt: Attempt) -> timedelta | None:
     if attempt.unplaced is None or attempt.outcome != Outcome.FAILED:
         return None
     return OPERATOR_WAIT if attempt.unplaced == Unplaced.OPERATOR else REFUSED_WAIT
-
-
-def _reason_to_stop(work: Engagement, session: Session, run: Run, attempt: Attempt, now: datetime) -> str | None:
-    """Why this call must be ended at the carrier now, or None."""
-    if attempt.carrier_call_id is None or attempt.ended_at is not None:
-        return None
-    if attempt.cancel_sent_at is not None and now - attempt.cancel_sent_at < STOP_AGAIN:
-        return None
-    if run.cancel_requested:
-        return "cancelled"
-    conversation = conversation_of(session, attempt.id)
-    if conversation is not None and conversation.ended_at is not None and now - conversation.ended_at >= LINGER:
-        return "conversation_over"
-    if attempt.voice_served_at is not None:
-        if _is_machine(attempt) and _hangs_up_on_voicemail(work, session, attempt):
-            return "voicemail"
-        return "silent" if _is_silent(session, attempt, now) and (attempt.redirects or 0) >= MOST_REDIRECTS else None
-    if now >= attempt.dial_until:
-        return "dial_until"
-    if is_suppressed(session, attempt.phone):
-        return "do_not_call"
-    if lock_control(session).paused_at is not None:
-        return "pause"
-    if contact_of(session, attempt.contact_id).paused_at is not None:
-        return "contact_pause"
-    return None
-
-
-def _is_silent(session: Session, attempt: Attempt, now: datetime) -> bool:
-    since = silent_since(session, attempt, conversation_of(session, attempt.id))
-    return since is not None and now - since >= BEARABLE
-
-
-def _is_machine(attempt: Attempt) -> bool:
-    return attempt.answered_by is not None and attempt.answered_by.startswith(("machine", "fax"))
-
-
-def _hangs_up_on_voicemail(work: Engagement, session: Session, attempt: Attempt) -> bool:
-    # In standard mode nobody listens for the beep, so a message would be spoken over the greeting.
-    if attempt.mode == "standard":
-        return True
-    try:
-        return work.plans.get(call_of(session, attempt.scheduled_call_id).plan).voicemail == "hang_up"
-    except OrchError:
-        return True
-
-
-def _look_again_at(session: Session, attempt: Attempt, now: datetime) -> datetime:
-    times = [now + LOOK_AGAIN]
-    if attempt.status == AttemptStatus.DIALING:
-        times.append(attempt.send_before + timedelta(seconds=31))
-    if attempt.ended_at is not None:
-        times.append(max(now, attempt.ended_at) + timedelta(seconds=1))
-    if attempt.voice_served_at is None and attempt.carrier_call_id is not None:
-        times.append(max(attempt.dial_until, now + timedelta(seconds=1)))
-    if attempt.cancel_sent_at is not None:
-        times.append(max(attempt.cancel_sent_at + STOP_AGAIN, now + timedelta(seconds=1)))
-    conversation = conversation_of(session, attempt.id)
-    if conversation is not None and conversation.ended_at is not None:
-        times.append(max(conversation.ended_at + LINGER, now + timedelta(seconds=1)))
-    since = silent_since(session, attempt, conversation)
-    if since is not None:
-        times.append(max(since + BEARABLE, now + timedelta(seconds=1)))
-    return min(times)
 
 
 def _given_up(call: ScheduledCall, attempt: Attempt, now: datetime) -> bool:

@@ -15,13 +15,13 @@ from core.errors import Conflict, NotFound
 from core.storage.candidates import SHOWN, ambiguous
 from core.storage.database import Database, insert_or_ignore, new_id
 from core.storage.runs import create_run, event_detail, lock_run, request_cancel
-from core.storage.tables import Attempt, Contact, Conversation, JournalEntry, Run, RunEvent, ScheduledCall, Verdict
+from core.storage.tables import Attempt, Contact, Conversation, JournalEntry, Run, RunEvent, ScheduledCall, Turn, Verdict
 
 ENGAGEMENT = "engagement"
 ENGAGEMENT_VERSION = "1"
 ENGAGEMENT_QUEUE = "engagements"
-# A dial of which the carrier has said nothing for so long rings nobody now, whatever becomes of it.
-NEVER_HEARD_OF = timedelta(minutes=2)
+# A line on which nothing has happened for so long is over, and the word of its end was lost.
+QUIET_LINE = timedelta(minutes=2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,12 +247,22 @@ class CallStore:
     def live_attempts(self, now: datetime) -> int:
         """Attempts in which somebody may be talked to: picked up and not over, or still allowed to ring.
 
-        One that is over and waits to be settled, or of which nothing is known since it had to stop ringing, holds no line; nor does
-        one that the carrier never named, once it would have rung.
+        One that is over and waits to be settled, or had to stop ringing, holds no line; nor does one on which nothing has happened for
+        a while: waiting for a callback that was lost would keep a stop from ever ending.
         """
-        heard_of = or_(Attempt.carrier_call_id.is_not(None), Attempt.created_at > now - NEVER_HEARD_OF)
-        may_talk = or_(Attempt.voice_served_at.is_not(None), and_(Attempt.dial_until > now, heard_of))
-        live = (Attempt.status.in_(OPEN_ATTEMPT_STATUSES), Attempt.ended_at.is_(None), may_talk)
+        since = now - QUIET_LINE
+        spoke = (
+            select(Turn.id)
+            .join(Conversation, Conversation.id == Turn.conversation_id)
+            .where(Conversation.attempt_id == Attempt.id, Turn.at > since)
+            .exists()
+        )
+        answered = and_(
+            Attempt.voice_served_at.is_not(None),
+            or_(Attempt.voice_served_at > since, Attempt.stream_began_at > since, Attempt.document_at > since, spoke),
+        )
+        rings = and_(Attempt.voice_served_at.is_(None), Attempt.dial_until > now, Attempt.created_at > since)
+        live = (Attempt.status.in_(OPEN_ATTEMPT_STATUSES), Attempt.ended_at.is_(None), or_(answered, rings))
         with self._database.read() as session:
             return session.scalar(select(func.count()).select_from(Attempt).where(*live)) or 0
 

@@ -432,23 +432,40 @@ def test_a_talk_under_way_goes_on_while_draining(standard: World) -> None:
     assert draining.client.get("/health").status_code == 503
 
 
+PAST = datetime(2026, 1, 1, tzinfo=UTC)
+
+
 @pytest.mark.parametrize(
     ("changed", "live"),
     [
         ({}, 1),
         ({"status": "dialing", "carrier_call_id": None}, 1),
-        ({"status": "in_progress", "voice_served_at": datetime.now(UTC), "dial_until": datetime(2026, 1, 1, tzinfo=UTC)}, 1),
+        ({"status": "in_progress", "voice_served_at": "now", "dial_until": PAST}, 1),
+        ({"status": "in_progress", "voice_served_at": PAST, "stream_began_at": "now"}, 1),
         # Over, and waiting for its last words before it is settled.
-        ({"status": "in_progress", "voice_served_at": datetime.now(UTC), "ended_at": datetime.now(UTC)}, 0),
+        ({"status": "in_progress", "voice_served_at": "now", "ended_at": "now"}, 0),
         # Nothing was heard of it since it had to stop ringing: a server that waits for it would wait for nobody.
-        ({"status": "unknown", "carrier_call_id": None, "dial_until": datetime(2026, 1, 1, tzinfo=UTC)}, 0),
-        ({"status": "ringing", "dial_until": datetime(2026, 1, 1, tzinfo=UTC)}, 0),
+        ({"status": "unknown", "carrier_call_id": None, "dial_until": PAST}, 0),
+        ({"status": "ringing", "dial_until": PAST}, 0),
+        # The callback of its end was lost, or its carrier has gone.
+        ({"status": "queued", "created_at": PAST}, 0),
+        ({"status": "in_progress", "voice_served_at": PAST}, 0),
         ({"status": "ended"}, 0),
     ],
 )
 def test_what_a_draining_server_waits_for(standard: World, changed: dict[str, object], live: int) -> None:
-    standard.change(**changed)
-    assert standard.parts.calls.live_attempts(datetime.now(UTC)) == live
+    now = datetime.now(UTC)
+    standard.change(**{name: now if value == "now" else value for name, value in changed.items()})
+    assert standard.parts.calls.live_attempts(now) == live
+
+
+def test_a_long_talk_is_waited_for_while_words_are_said(standard: World) -> None:
+    url = verbs(standard.post(voice(standard)))[0].attrib["action"].removeprefix(BASE)
+    standard.change(voice_served_at=PAST)
+    standard.post(url, {"SpeechResult": "yes I did"})
+    now = datetime.now(UTC)
+    assert standard.parts.calls.live_attempts(now) == 1
+    assert standard.parts.calls.live_attempts(now + timedelta(minutes=3)) == 0
 
 
 def test_everything_that_is_asked_can_be_interrupted(standard: World) -> None:

@@ -1,11 +1,8 @@
-"""From a plan's hints to what PocketSphinx needs: a language model, a dictionary of only its words, and fillers.
+"""From a plan's hints to what PocketSphinx needs: a language model, and a dictionary of only its words.
 
 With the full dictionary a decoder works for seconds on one utterance; with some hundred words it is far faster than
 real time. The model is a trigram over the hints, sharp enough to keep their word order, with a small share of its mass
 left for any other order of the same words, and with hints joined by "and".
-
-Speech outside the hints must not be bent into the nearest hint: each phone of the acoustic model is also a filler
-word, which costs little enough to win where no word fits, and too much where one does.
 """
 
 from __future__ import annotations
@@ -13,25 +10,23 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-VERSION = 2
-# Probability mass that leaves the hints' own word order, at each step. Measured together with FILLER_PROBABILITY on the
-# plans that ship: with a tenth no more answers were right, and half as much strange speech again passed for hints.
+VERSION = 3
+# Probability mass that leaves the hints' own word order, at each step. With ten or twenty times as much no more answers
+# were right.
 OTHER_ORDERS = 0.001
-FILLER_PROBABILITY = 1e-16
 # People join two answers, or begin and end one with these; they alone are no answer, and a breath sounds like some.
 GLUE = ("and", "but", "i", "so", "well", "uh", "um")
 # "i" begins many an answer that is cut short after it.
 _EDGES = tuple(word for word in GLUE if word != "i")
-_OPENERS = ("and", "yes", "no", "well")
-PHONES = tuple("AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split())  # noqa: SIM905
-# The three noises of the en-us acoustic model are kept; its own file has them, too.
-_NOISES = ("<s> SIL", "</s> SIL", "<sil> SIL", "[NOISE] +NSN+", "[SPEECH] +SPN+")
-
+_OPENERS = ("and", "well")
+_POLARITY = ("yes", "no")
+_NEVER_AFTER_POLARITY = ("yes", "no", "yeah")
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 
 
@@ -64,10 +59,11 @@ def dictionary_lines(pronunciations: dict[str, list[str]]) -> Iterator[str]:
             yield f"{word if number == 1 else f'{word}({number})'} {phones}"
 
 
-def filler_lines() -> Iterator[str]:
-    yield from _NOISES
-    for phone in PHONES:
-        yield f"+{phone}+ {phone}"
+def write(path: Path, text: str) -> None:
+    """At once or not at all: a sibling may read it."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text(text, encoding="utf-8")
+    draft.replace(path)
 
 
 def sentences(hints: Sequence[str]) -> Iterator[str]:
@@ -75,6 +71,8 @@ def sentences(hints: Sequence[str]) -> Iterator[str]:
     for hint in hints:
         yield from (hint, hint, hint, f"{hint} and")
         yield from (f"{opener} {hint}" for opener in _OPENERS)
+        if hint.split()[0] not in _NEVER_AFTER_POLARITY:
+            yield from (f"{opener} {hint}" for opener in _POLARITY)
     yield from GLUE
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import timedelta
 
+import pytest
+
 from core.domain.calls import CallState
 from core.domain.outcomes import Outcome
 from core.storage.attempts import unanswered_attempt_ids
@@ -74,8 +76,9 @@ def test_a_lost_callback_does_not_keep_a_stop_waiting(bench) -> None:
     assert bench.calls.live_attempts(bench.clock.now()) == 0
 
 
-def test_a_dial_that_nobody_heard_of_again_is_not_waited_for(bench) -> None:
-    bench.carrier.on_dial = lambda _request: Unknown("time-out")
+@pytest.mark.parametrize("answer", [None, Unknown("time-out")])
+def test_a_dial_that_nobody_heard_of_again_is_not_waited_for(bench, answer) -> None:
+    bench.carrier.on_dial = lambda _request: answer
     bench.call()
     bench.step()
     assert bench.calls.live_attempts(bench.clock.now()) == 1

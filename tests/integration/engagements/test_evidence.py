@@ -156,3 +156,15 @@ def test_a_call_of_another_account_is_neither_fetched_nor_lost(bench) -> None:
     bench.says(call, CarrierStatus.BUSY)
     bench.step()
     assert bench.attempt(call).outcome == Outcome.BUSY
+
+
+def test_a_call_of_another_account_that_should_end_is_not_looked_at_without_rest(bench) -> None:
+    call = bench.call(window=timedelta(minutes=3))
+    bench.step()
+    bench.carrier.account = "AC-another"
+    bench.clock.advance(150)
+    assert bench.step().claimed <= 1
+    # Its time to stop has come, and nobody can stop it: that is an alarm, and no reason to look again at once.
+    assert bench.run(call).wake_at > bench.clock.now() + timedelta(seconds=5)
+    assert bench.carrier.hung_up == []
+    assert "account" in kinds(bench)
