@@ -30,7 +30,10 @@ _SILENCES = frozenset({"<s>", "</s>", "<sil>", "[NOISE]", "[SPEECH]"})
 
 @dataclass(frozen=True, slots=True)
 class HeardWord:
-    """`frames` of 10 ms; `strangeness`: by how much sounds in any order fit better, nats a frame; `posterior`: 0 to 1, against other words."""
+    """`frames` of 10 ms; `strangeness`: by how much sounds in any order fit better, in nats a frame.
+
+    `posterior`: 0 to 1, against other words.
+    """
 
     word: str
     frames: int
