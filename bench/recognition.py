@@ -67,11 +67,11 @@ OTHER_OPT_OUTS = (
     "please do not call this number anymore",
     "you must stop these phone calls",
     "i told you to stop calling",
-    "take my name off your list please",
-    "never call me again",
-    "i do not want you to call me",
     "please remove me from your call list",
-    "you have the wrong person",
+    "i do not want to be called",
+    "quit calling me",
+    "delete my number please",
+    "i want you to stop calling me",
 )
 # Ordinary speech that no plan expects, some of it near to a wish to be left alone: none of it is one.
 OTHER_SPEECH = (

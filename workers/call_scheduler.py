@@ -72,10 +72,12 @@ async def start(runtime: Runtime) -> None:
 
     async def stop() -> None:
         last_watch.cancel()
-        stopped = await asyncio.to_thread(parts.watch.stop_unanswered, "stopping", runtime.clock.now())
-        if stopped:
-            runtime.log.warning("calls.stopped_ringing", count=stopped)
-        parts.driver.close()
+        try:
+            stopped = await asyncio.to_thread(parts.watch.stop_unanswered, "stopping", runtime.clock.now())
+            if stopped:
+                runtime.log.warning("calls.stopped_ringing", count=stopped)
+        finally:
+            parts.driver.close()
 
     last_watch = asyncio.create_task(watch_the_last())
 

@@ -9,7 +9,7 @@ from threading import Lock
 from core.calls.addresses import continue_url
 from core.calls.facts import DialRules, dial_facts, has_lost_its_place
 from core.calls.reach import FRESH, TRY_AGAIN, PublicUrl
-from core.calls.settlement import Settlement, report_double
+from core.calls.settlement import HISTORY_LASTS, Settlement, report_double
 from core.clock import Clock
 from core.domain.calls import AttemptStatus, CallState, Unplaced
 from core.domain.compliance import Judgement, VerdictResult, dial_until, judge
@@ -17,15 +17,20 @@ from core.domain.outcomes import Outcome
 from core.logs import get_logger, mask_phone
 from core.storage.attempts import DialRows, begin_attempt, lock_attempt, lock_dial, store_verdicts
 from core.storage.calls import set_state
-from core.storage.control import ControlStore, note_queue
-from core.storage.database import Database
-from core.storage.problems import report
+from core.storage.control import ALARM_LASTS, ControlStore, note_queue
+from core.storage.database import Database, Session
+from core.storage.problems import report, resolve, resolve_all
 from core.storage.runs import Claim, Owner, fenced, move
 from core.telephony.base import NOT_SENT, Carrier, DialRequest, NotPlaced, Placed, Unknown
 
 # From the decision to the request: past it, what was judged may no longer hold.
 SEND_WITHIN = timedelta(seconds=10)
 STALE = "stale"
+REFUSED = "carrier:"
+# What stops every dial, and is no wish of the operator's.
+ALARMING = frozenset({"carrier_health", "clock"})
+# What may keep a call waiting until its window closes, and is the reason then.
+HOLDS_BACK = frozenset({"kill_switch", "contact", "last_words", "public_url", "carrier_health", "clock", "concurrency", "rate"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +105,7 @@ class Dialler:
             facts = dial_facts(rows, self._rules, now)
             judgement = judge(facts)
             store_verdicts(session, rows, judgement.verdicts, now)
+            _raise_alarms(session, judgement, now)
             if judgement.kind != "allowed":
                 return self._blocked(rows, judgement, now)
             until = dial_until(facts)
@@ -145,7 +151,8 @@ class Dialler:
         with self._trying:
             now = self._clock.now()
             last = self._control.reach()
-            if last is not None and now - last[0] < (FRESH if last[1] is None else TRY_AGAIN):
+            # Compared without its sign: a clock that was set back must not make an old answer hold for hours.
+            if last is not None and abs(now - last[0]) < (FRESH if last[1] is None else TRY_AGAIN):
                 return
             problem = self._public.problem()
             if problem is not None:
@@ -210,6 +217,8 @@ class Dialler:
             assert attempt is not None
             attempt.request_ended_at = now
             note_queue(session, placed.queue_seconds, now)
+            # It takes calls: whatever it refused them for is mended.
+            resolve_all(session, REFUSED, now)
             if attempt.carrier_call_id is None:
                 attempt.carrier_call_id = placed.carrier_call_id
             elif attempt.carrier_call_id != placed.carrier_call_id:
@@ -226,10 +235,11 @@ class Dialler:
             attempt.request_ended_at = now
             if attempt.status != AttemptStatus.DIALING:
                 # The carrier says no, and a webhook says the phone rang: believe the phone.
-                report(session, f"contradiction:{attempt.id}", "carrier", f"refused with {result.code}, yet webhooks arrived", now)
+                detail = f"refused with {result.code}, yet webhooks arrived"
+                report(session, f"contradiction:{attempt.id}", "carrier", detail, now, lasts=HISTORY_LASTS)
                 return
             if result.operator:
-                report(session, f"carrier:{result.code}", "carrier", f"the carrier refuses calls: {result.reason} ({result.code})", now)
+                report(session, f"{REFUSED}{result.code}", "carrier", f"the carrier refuses calls: {result.reason} ({result.code})", now)
             outcome = Outcome.REJECTED if result.permanent else Outcome.FAILED
             attempt.unplaced = _unplaced(result)
             self._settlement.close_attempt(session, attempt, outcome, f"not placed: {result.reason} ({result.code})", now)
@@ -251,15 +261,26 @@ class Dialler:
                 )
 
 
+def _raise_alarms(session: Session, judgement: Judgement, now: datetime) -> None:
+    """What keeps everybody from being called is for a person to know at once, and not only in a call's record."""
+    for verdict in judgement.verdicts:
+        if verdict.rule not in ALARMING:
+            continue
+        if verdict.allowed:
+            resolve(session, f"dialling:{verdict.rule}", now)
+        else:
+            report(session, f"dialling:{verdict.rule}", "dialling", f"nobody is dialled: {verdict.detail}", now, lasts=ALARM_LASTS)
+
+
 def _why(judgement: Judgement, verdict: VerdictResult) -> str:
-    """A call that missed its window while somebody held it back says so: the close of the window is not the cause."""
-    held = [v.detail for v in judgement.verdicts if not v.allowed and v.rule in ("kill_switch", "contact")]
+    """A call that missed its window while something held it back says so: the close of the window is not the cause."""
+    held = [v.detail for v in judgement.verdicts if not v.allowed and v.rule in HOLDS_BACK]
     return "; ".join([verdict.detail, *held]) if verdict.rule == "window" and judgement.kind == "never" else verdict.detail
 
 
 def _unplaced(result: NotPlaced) -> Unplaced:
-    if result.operator:
-        return Unplaced.OPERATOR
     if result.permanent:
         return Unplaced.NUMBER
+    if result.operator:
+        return Unplaced.DESTINATION if result.destination else Unplaced.OPERATOR
     return {NOT_SENT: Unplaced.UNREACHED, STALE: Unplaced.STALE}.get(result.code, Unplaced.LATER)

@@ -35,6 +35,8 @@ LAST_WORDS = timedelta(seconds=3)
 LAST_WORDS_OF_THE_DEAD = timedelta(seconds=30)
 
 ABSENT = "absent"
+# What was mended already is shown for so long, so that somebody hears of it.
+HISTORY_LASTS = timedelta(days=7)
 
 _STATUS = {
     CarrierStatus.QUEUED: AttemptStatus.QUEUED,
@@ -249,6 +251,7 @@ class Settlement:
             "late",
             f"attempt {attempt.id[:8]} was settled as {attempt.outcome} without the carrier's word, and then reported",
             now,
+            lasts=HISTORY_LASTS,
         )
         if successor(session, attempt) is not None:
             # Its successor is under way, or over: this one cannot count again, so it is ended at the carrier.
@@ -284,16 +287,22 @@ def _was_wrong(attempt: Attempt, *, over: bool) -> bool:
 
 def _abandon(conversation: Conversation, attempt: Attempt, at: datetime | None) -> None:
     # A media server that lives says who ended the call. In standard mode nobody does, and only the contact could.
-    conversation.ended_by = "hung_up" if attempt.stream_epoch == 0 else "dropped"
+    conversation.ended_by = "dropped" if _is_streamed(attempt) else "hung_up"
     conversation.ended_at = at
     conversation.state = "abandoned"
 
 
 def report_double(session: Session, attempt: Attempt, carrier_call_id: str, *, over: bool, now: datetime) -> None:
     """A second carrier call was placed with this attempt's address: it is ours, and one too many. `over`: it has ended."""
-    report(session, f"double:{attempt.id}:{carrier_call_id}", "double", f"a second carrier call reports for attempt {attempt.id[:8]}", now)
+    detail = f"a second carrier call reports for attempt {attempt.id[:8]}; it is hung up"
+    report(session, f"double:{attempt.id}:{carrier_call_id}", "double", detail, now, lasts=HISTORY_LASTS)
     add_stray(session, attempt, carrier_call_id, over=over, now=now)
 
 
 def _patience(attempt: Attempt) -> timedelta:
-    return LAST_WORDS if attempt.stream_epoch == 0 else LAST_WORDS_OF_THE_DEAD
+    return LAST_WORDS_OF_THE_DEAD if _is_streamed(attempt) else LAST_WORDS
+
+
+def _is_streamed(attempt: Attempt) -> bool:
+    """Whether a media server had the line to the end: a call that went on in standard mode is in nobody's spool."""
+    return attempt.stream_epoch > 0 and attempt.mode != "standard"

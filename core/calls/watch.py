@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -28,6 +29,9 @@ QUIET_WHILE_STOPPING = timedelta(seconds=10)
 # The carrier's list is eventually consistent: one listing without the call proves nothing.
 BETWEEN_LISTINGS = timedelta(minutes=10)
 LISTING_REACH = timedelta(days=1)
+# No call that rang before its last moment goes on for so long: Twilio ends each after four hours.
+CALL_OVER = timedelta(hours=4)
+STOPS_AT_ONCE = 16
 
 
 @dataclass(slots=True)
@@ -106,6 +110,10 @@ class Watch:
                 return
             attempt.checked_at = now
             if not self._is_ours(session, attempt, now):
+                if attempt.status != AttemptStatus.UNKNOWN and now >= attempt.dial_until + CALL_OVER:
+                    # Its callbacks go to nobody, and nobody here can ask: a person has to say what became of it.
+                    attempt.status = AttemptStatus.UNKNOWN
+                    attempt.reason = "dialled through another account"
                 return
         result.checked += 1
         # What follows asks the carrier: no transaction may be open meanwhile.
@@ -148,15 +156,18 @@ class Watch:
         self._carrier.redirect(carrier_call_id, continue_url(base, attempt_id, stream=stream))
 
     def stop_unanswered(self, reason: str, now: datetime) -> int:
-        """End every call that nobody has picked up. Returns how many the carrier was asked to end."""
-        stopped = 0
-        for attempt_id in unanswered_attempt_ids(self._database):
+        """End every call that nobody has picked up, several at once: there is little time. Returns how many the carrier ends."""
+
+        def stop(attempt_id: str) -> bool:
             try:
                 self.stop(attempt_id, reason, now)
-                stopped += 1
             except ProviderError as error:
                 self._log.warning("call.carrier_error", attempt=attempt_id, error=str(error))
-        return stopped
+                return False
+            return True
+
+        with ThreadPoolExecutor(STOPS_AT_ONCE, thread_name_prefix="stop") as pool:
+            return sum(pool.map(stop, unanswered_attempt_ids(self._database)))
 
     def end_strays(self, now: datetime) -> None:
         """Hang up calls that belong to no attempt any more. One the carrier would not end now is asked for again."""

@@ -69,6 +69,7 @@ class SpoolFile:
         """Raises OSError."""
         if self._descriptor is None:
             self._descriptor = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        if self._records == 0:
             self._write(_head_to_json(self._head))
         self._write(_entry_to_json(entry))
         if entry.opted_out:
@@ -78,8 +79,15 @@ class SpoolFile:
         assert self._descriptor is not None
         sealed = self._cipher.seal(orjson.dumps(value), _context(self.path.name, self._records))
         record = memoryview(len(sealed).to_bytes(_LENGTH_BYTES, "big") + sealed)
-        while record:
-            record = record[os.write(self._descriptor, record) :]
+        start = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        try:
+            while record:
+                record = record[os.write(self._descriptor, record) :]
+        except OSError:
+            # Half a record would hide every later one from the replay.
+            os.ftruncate(self._descriptor, start)
+            os.lseek(self._descriptor, start, os.SEEK_SET)
+            raise
         self._records += 1
 
     def close(self) -> None:

@@ -110,6 +110,9 @@ class TurnLog:
         self._folder = folder
         self._clock = clock
         self.spool_id = spool.identify(folder)
+        self._left: list[Path] | None = None
+        self._began = clock.now()
+        self.replayed = False  # everything that dead processes had left is in SQL, and SQL knows it
         self._cipher = cipher
         self._store = store
         self._log = get_logger()
@@ -122,12 +125,14 @@ class TurnLog:
     def replay(self) -> int:
         """Bring what a dead process left behind into SQL. Blocks. Returns how many streams were replayed.
 
-        A file that SQL will not take now stays for the next start; one that cannot be read is set aside under another name.
+        A file that SQL will not take now stays for the next call of this; one that cannot be read is set aside under another name.
         Until all are taken over, nobody who was in one of these calls is dialled again: they may have said not to.
         """
+        if self._left is None:
+            # Listed once: what comes later belongs to calls of this process.
+            self._began, self._left = self._clock.now(), spool.leftovers(self._folder)
         replayed = 0
-        all_taken = True
-        for path in spool.leftovers(self._folder):
+        for path in list(self._left):
             try:
                 content = spool.read(path, self._cipher)
                 if content is not None and content[1]:
@@ -137,11 +142,17 @@ class TurnLog:
             except (InvalidInput, NotFound) as error:
                 self._set_aside(path, str(error))
             except Exception as error:  # noqa: BLE001
-                # The server must come up whatever the database says; the file waits.
-                all_taken = False
+                # The server must come up whatever the database says; the file waits for the next round.
                 self._log.error("conversation.spool_not_replayed", file=path.name, error=f"{type(error).__name__}: {error}")
-        if all_taken:
-            self._attempt(lambda: self._store.spool_replayed(self.spool_id, self._clock.now()))
+                continue
+            self._left.remove(path)
+        if not self._left and not self.replayed:
+            try:
+                # The instant of the start: a stream that began since is this process's own.
+                self._store.spool_replayed(self.spool_id, self._began)
+                self.replayed = True
+            except Exception as error:  # noqa: BLE001
+                self._log.error("conversation.replay_not_noted", error=f"{type(error).__name__}: {error}")
         return replayed
 
     def _set_aside(self, path: Path, error: str) -> None:

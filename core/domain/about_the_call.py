@@ -39,7 +39,7 @@ _REPEAT = _whole(
         (?:i )?(?:did|could|can|do) not (?:quite |really )?(?:hear|catch|get|understand|follow)(?: (?:that|you|it|question|what you (?:said|say|mean)|anything|word))*
         (?:i )?(?:missed|lost) (?:that|it|you)
         you are breaking up|bad (?:line|connection)|line is (?:very )?bad
-    """,  # noqa: E501
+    """,
 )
 _WHO = _whole(
     before="hello|hi|hey|yes|sorry|wait|excuse me|and|can i ask|may i ask|tell me|i asked",

@@ -37,6 +37,7 @@ class Unplaced(StrEnum):
 
     NUMBER = "number"  # this number will never take the call
     OPERATOR = "operator"  # our account or set-up is at fault
+    DESTINATION = "destination"  # our account may not call this number, and may call others
     UNREACHED = "unreached"  # no byte of the request left
     LATER = "later"  # the carrier takes no more calls just now
     STALE = "stale"  # the decision lay too long before it could be sent

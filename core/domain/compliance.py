@@ -38,6 +38,7 @@ CARRIER_FAILURES = 3
 CARRIER_REST = timedelta(seconds=60)
 # Nothing tells when this changes: look again.
 _LOOK_AGAIN = timedelta(seconds=5)
+_REPLAY_TAKES = timedelta(seconds=60)
 _DAY = timedelta(days=1)
 _WEEK = timedelta(days=7)
 
@@ -314,7 +315,7 @@ def _last_words(facts: DialFacts) -> _Answer:
         detail = (
             f"what was said in the call of {_local(facts, since)} is not all in the database yet: the media-server that heard it must run"
         )
-        return _Answer(False, detail, {"since": _stamp(since)}, facts.now + _LOOK_AGAIN)
+        return _Answer(False, detail, {"since": _stamp(since)}, facts.now + _REPLAY_TAKES)
     return _Answer(True, "everything said at this number is in the database")
 
 

@@ -12,6 +12,8 @@ _NO_SUCH_NUMBER = frozenset({404, 410, 484, 604})
 _DECLINED = frozenset({603, 607, 608})
 # Why orch itself may end a ringing call that the contact may be tried for again.
 _NOT_THEIR_WISH = {"pause": "dialling was paused", "contact_pause": "the contact was paused", "stopping": "orch was stopped"}
+# A mailbox's greeting may be taken for so many turns; a machine that says more is a person whom detection mistook for one.
+GREETING_TURNS = 1
 _THEY_ENDED_IT = frozenset({"hung_up", "goodbye"})
 
 
@@ -68,7 +70,7 @@ def _completed(
         return Outcome.ANSWERED, "asked not to be called again"
     if ended_by == "complete" or (conversation_state == "complete" and ended_by is None):
         return Outcome.ANSWERED, "the plan was completed"
-    if ended_by == "voicemail" or _is_machine(answered_by):
+    if ended_by == "voicemail" or (_is_machine(answered_by) and turns <= GREETING_TURNS):
         return Outcome.VOICEMAIL, "a fax machine answered" if answered_by == "fax" else "voicemail answered"
     if conversation_state == "none":
         return Outcome.DROPPED, "answered, but the conversation never began"

@@ -26,7 +26,7 @@ from core.logs import get_logger
 from core.plans.library import PlanLibrary
 from core.plans.model import Plan
 from core.settings import RETRY_UNITS
-from core.storage.attempts import call_of, contact_of, latest_attempt, lock_attempt
+from core.storage.attempts import call_of, contact_of, latest_attempt, lock_attempt, unplaced_since
 from core.storage.calls import set_state
 from core.storage.control import lock_control
 from core.storage.database import Database, Session
@@ -261,7 +261,7 @@ def _decide(work: Engagement, session: Session, call: ScheduledCall, attempt: At
         at = max(now, attempt.ended_at + pause)
         if call.closes_at is not None and at >= call.closes_at:
             return Close(CallState.MISSED, f"{attempt.reason}, until the window closed")
-        if at >= call.opens_at + UNPLACED_PATIENCE:
+        if at >= unplaced_since(session, attempt) + UNPLACED_PATIENCE:
             return Close(CallState.FAILED, f"{attempt.reason}, for {UNPLACED_PATIENCE.total_seconds() / 3600:.0f} hours")
         return RetryAt(at)
     try:

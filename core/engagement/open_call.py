@@ -6,10 +6,12 @@ from datetime import datetime, timedelta
 
 from core.calls.silence import BEARABLE, MOST_REDIRECTS, silent_since
 from core.domain.calls import AttemptStatus
+from core.domain.settling import GREETING_TURNS
 from core.errors import OrchError
 from core.plans.library import PlanLibrary
 from core.storage.attempts import call_of, contact_of, conversation_of
 from core.storage.control import lock_control
+from core.storage.conversations import turns_spoken
 from core.storage.database import Session
 from core.storage.numbers import is_suppressed
 from core.storage.tables import Attempt, Run
@@ -35,7 +37,8 @@ def reason_to_stop(plans: PlanLibrary, account: str, session: Session, run: Run,
     if conversation is not None and conversation.ended_at is not None and now - conversation.ended_at >= LINGER:
         return "conversation_over"
     if attempt.voice_served_at is not None:
-        if _is_machine(attempt) and _hangs_up_on_voicemail(plans, session, attempt):
+        mailbox = _is_machine(attempt) and turns_spoken(session, attempt.id) <= GREETING_TURNS
+        if mailbox and _hangs_up_on_voicemail(plans, session, attempt):
             return "voicemail"
         return "silent" if is_silent(account, session, attempt, now) and (attempt.redirects or 0) >= MOST_REDIRECTS else None
     if now >= attempt.dial_until:

@@ -244,6 +244,21 @@ def latest_attempt(session: Session, call_id: str) -> Attempt | None:
     ).first()
 
 
+def unplaced_since(session: Session, attempt: Attempt) -> datetime:
+    """Since when a call's dials have rung nobody: the first of those that end with `attempt`."""
+    rang = (
+        select(func.max(Attempt.ordinal))
+        .where(Attempt.scheduled_call_id == attempt.scheduled_call_id, Attempt.unplaced.is_(None))
+        .scalar_subquery()
+    )
+    first = session.scalar(
+        select(func.min(Attempt.created_at)).where(
+            Attempt.scheduled_call_id == attempt.scheduled_call_id, Attempt.ordinal > func.coalesce(rang, 0)
+        )
+    )
+    return first or attempt.created_at
+
+
 def successor(session: Session, attempt: Attempt) -> Attempt | None:
     """What took the place of an attempt that was given up: a later one of its call, or an open one at the same number."""
     later = and_(Attempt.scheduled_call_id == attempt.scheduled_call_id, Attempt.ordinal > attempt.ordinal)
@@ -284,8 +299,11 @@ def read_attempt(database: Database, attempt_id: str) -> Attempt | None:
 def known_carrier_ids(database: Database, phone: str) -> frozenset[str]:
     """Carrier call ids that belong to attempts at this number."""
     with database.read() as session:
-        rows = session.scalars(select(Attempt.carrier_call_id).where(Attempt.phone == phone, Attempt.carrier_call_id.is_not(None)))
-        return frozenset(row for row in rows if row is not None)
+        rows = session.scalars(select(Attempt.carrier_call_id).where(Attempt.phone == phone, Attempt.carrier_call_id.is_not(None))).all()
+        stray = session.scalars(
+            select(StrayCall.carrier_call_id).join(Attempt, Attempt.id == StrayCall.attempt_id).where(Attempt.phone == phone)
+        ).all()
+        return frozenset(row for row in (*rows, *stray) if row is not None)
 
 
 def add_stray(session: Session, attempt: Attempt, carrier_call_id: str, *, over: bool, now: datetime) -> None:

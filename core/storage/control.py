@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -16,6 +16,8 @@ from core.storage.tables import DialControl
 
 ROW = 1
 SPEECH_PROBLEM = "speech"
+PUBLIC_URL_PROBLEM = "public_url"
+ALARM_LASTS = timedelta(minutes=10)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +90,11 @@ class ControlStore:
             row = lock_control(session)
             row.public_url_checked_at = now
             row.public_url_problem = problem
+            if problem is None:
+                resolve(session, PUBLIC_URL_PROBLEM, now)
+            else:
+                # Nobody asks while nobody is to be dialled: an old answer is no alarm.
+                report(session, PUBLIC_URL_PROBLEM, "public_url", f"nobody is dialled: {problem}", now, lasts=ALARM_LASTS)
 
     def record_speech(self, problem: str | None, now: datetime) -> None:
         """Whether the media server can hear and speak. While it cannot, calls run in standard mode. Written when it changes."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from core.domain.calls import AttemptStatus
@@ -20,7 +20,7 @@ from core.storage.database import Database, insert_or_ignore, new_id, upsert
 from core.storage.numbers import is_suppressed, suppress
 from core.storage.problems import report
 from core.storage.runs import LATE_WORDS, add_signal, revive, wake_run
-from core.storage.tables import Attempt, Contact, Conversation, Recording, ScheduledCall, Spool, Turn
+from core.storage.tables import Attempt, Contact, Conversation, Recording, Run, ScheduledCall, Spool, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class CallContext:
     carrier_call_id: str | None
     status: str
     dial_until: datetime
-    unwanted: bool  # asked not to be called, or the call was cancelled, since it was dialled
+    unwanted: bool  # asked not to be called, paused, or the call was cancelled, since it was dialled
     answered: bool  # our voice webhook was served, or the note of it is on its way
     answered_by: str | None
     stream_epoch: int
@@ -107,7 +107,7 @@ class ConversationStore:
             carrier_call_id=attempt.carrier_call_id,
             status=attempt.status,
             dial_until=attempt.dial_until,
-            unwanted=suppressed or call.cancel_requested_at is not None,
+            unwanted=suppressed or call.cancel_requested_at is not None or contact.paused_at is not None,
             answered=attempt.voice_served_at is not None,
             answered_by=attempt.answered_by,
             stream_epoch=attempt.stream_epoch,
@@ -152,7 +152,9 @@ class ConversationStore:
         with self._database.write() as session:
             upsert(session, Spool, {"id": spool, "replayed_at": now}, "id", {"replayed_at": now})
             live = select(Attempt.run_id).where(Attempt.spool == spool, Attempt.status == AttemptStatus.IN_PROGRESS)
-            for run_id in session.scalars(live):
+            held_back = Run.waiting_for == "permission:last_words"
+            concerned = select(Run.id).where(or_(Run.id.in_(live), held_back)).order_by(Run.id).with_for_update()
+            for run_id in session.scalars(concerned).all():
                 wake_run(session, run_id, now)
 
     def document_fetched(self, attempt_id: str, mode: str, now: datetime) -> None:
@@ -357,6 +359,16 @@ def _words_came_late(session: Session, attempt: Attempt, conversation: Conversat
         now=now,
     )
     revive(session, attempt.run_id, "await_webhook", now)
+
+
+def turns_spoken(session: Session, attempt_id: str) -> int:
+    """In how many turns the contact has said or pressed something."""
+    said = (
+        select(func.count(Turn.id))
+        .join(Conversation, Conversation.id == Turn.conversation_id)
+        .where(Conversation.attempt_id == attempt_id, Turn.said_sealed.is_not(None))
+    )
+    return session.scalar(said) or 0
 
 
 def spool_replayed_at(session: Session, spool: str | None) -> datetime | None:

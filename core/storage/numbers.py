@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 from core.domain.calls import OPEN_ATTEMPT_STATUSES
 from core.storage.database import insert_or_ignore
 from core.storage.runs import wake_run
-from core.storage.tables import Attempt, Number
+from core.storage.tables import Attempt, Number, Run
 
 
 def lock_number(session: Session, phone: str) -> Number:
@@ -21,11 +21,14 @@ def lock_number(session: Session, phone: str) -> Number:
 
 def suppress(session: Session, phone: str, source: str, now: datetime) -> None:
     """Never call this number again. Runs with a call open to it are woken, so that a ringing phone stops."""
+    # Runs before numbers, as everywhere; and locked, so that one which is about to wait sees that it must not.
+    open_runs = select(Attempt.run_id).where(Attempt.phone == phone, Attempt.status.in_(OPEN_ATTEMPT_STATUSES))
+    woken = session.scalars(select(Run.id).where(Run.id.in_(open_runs)).order_by(Run.id).with_for_update()).all()
     number = lock_number(session, phone)
     if number.do_not_call_at is None:
         number.do_not_call_at = now
         number.do_not_call_source = source
-    for run_id in session.scalars(select(Attempt.run_id).where(Attempt.phone == phone, Attempt.status.in_(OPEN_ATTEMPT_STATUSES))):
+    for run_id in woken:
         wake_run(session, run_id, now)
 
 

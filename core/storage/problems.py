@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy import or_, select
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from core.storage.database import Database, upsert
@@ -57,6 +57,13 @@ def resolve(session: Session, key: str, now: datetime) -> None:
     row = session.get(Problem, key)
     if row is not None and row.resolved_at is None:
         row.resolved_at = now
+
+
+def resolve_all(session: Session, prefix: str, now: datetime) -> None:
+    """Every open problem whose key begins so."""
+    session.execute(
+        update(Problem).where(Problem.key.startswith(prefix, autoescape=True), Problem.resolved_at.is_(None)).values(resolved_at=now)
+    )
 
 
 class ProblemStore:

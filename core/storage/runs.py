@@ -295,11 +295,10 @@ def lock_run(session: Session, subject_id: str) -> None:
 
 def wake_all(session: Session, queue: str, now: datetime) -> None:
     """Make every waiting run of a queue look again: dialling was paused or resumed."""
-    session.execute(
-        update(Run)
-        .where(Run.queue == queue, Run.state == RunState.WAITING, or_(Run.wake_at.is_(None), Run.wake_at > now))
-        .values(wake_at=now)
-    )
+    asleep = and_(Run.queue == queue, Run.state == RunState.WAITING, or_(Run.wake_at.is_(None), Run.wake_at > now))
+    # In one order, as whoever locks several does.
+    session.scalars(select(Run.id).where(asleep).order_by(Run.id).with_for_update()).all()
+    session.execute(update(Run).where(asleep).values(wake_at=now))
     raise_topic(session, TOPIC)
 
 

@@ -74,6 +74,7 @@ class NotPlaced:
     permanent: bool  # this number will never take the call
     operator: bool  # our account or set-up is at fault: stop dialling, tell the operator
     carrier_now: datetime | None = None
+    destination: bool = False  # with `operator`: only as far as this number goes
 
 
 @dataclass(frozen=True, slots=True)

@@ -218,7 +218,8 @@ def _refused_or_unknown(answer: Response | None) -> DialResult:
     if refusal is None or not 400 <= answer.status_code < 500 or answer.status_code == 408:
         told = f"HTTP {answer.status_code}" + (f", error {code}" if code is not None else "")
         return Unknown(f"Twilio's answer does not say whether it has the call ({told})", carrier_now)
-    return NotPlaced(str(code), f"{refusal.meaning} (Twilio error {code})", refusal.permanent, refusal.operator, carrier_now)
+    meaning = f"{refusal.meaning} (Twilio error {code})"
+    return NotPlaced(str(code), meaning, refusal.permanent, refusal.operator, carrier_now, refusal.destination)
 
 
 def _body(answer: Response | None) -> dict[str, Any]:

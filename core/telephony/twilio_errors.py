@@ -10,11 +10,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A create that Twilio refused. `permanent`: this number will never take the call. `operator`: our account or set-up is at fault."""
+    """A create that Twilio refused. `permanent`: this number will never take the call. `operator`: our account or set-up is at fault.
+
+    `destination`: for this number, or its country, and not for every other one.
+    """
 
     meaning: str
     permanent: bool = False
     operator: bool = False
+    destination: bool = False
 
 
 REFUSALS: dict[int, Refusal] = {
@@ -27,17 +31,17 @@ REFUSALS: dict[int, Refusal] = {
     21217: Refusal("the number is not valid", permanent=True),
     21214: Refusal("the number cannot be reached", permanent=True),
     # Either the number is a fraud risk, or the account lacks the business profile for all of +1: a person must look.
-    21216: Refusal("Twilio blocks calls to the number", permanent=True, operator=True),
+    21216: Refusal("Twilio blocks calls to the number", permanent=True, operator=True, destination=True),
     # The account and what it may do.
     20003: Refusal("Twilio does not accept TWILIO_ACCOUNT_SID and TWILIO_AUTH_TOKEN", operator=True),
     20404: Refusal("Twilio knows no such account", operator=True),
     10001: Refusal("the Twilio account is not active", operator=True),
     21210: Refusal("TWILIO_FROM_NUMBER is neither owned nor verified", operator=True),
     21212: Refusal("TWILIO_FROM_NUMBER is malformed", operator=True),
-    21215: Refusal("calls to this country are not enabled in the Twilio account", operator=True),
-    21203: Refusal("calls to this country are not enabled in the Twilio account", operator=True),
-    21219: Refusal("a Twilio trial account only calls verified numbers", operator=True),
-    573005: Refusal("a Twilio trial account only calls verified numbers", operator=True),
+    21215: Refusal("calls to this country are not enabled in the Twilio account", operator=True, destination=True),
+    21203: Refusal("calls to this country are not enabled in the Twilio account", operator=True, destination=True),
+    21219: Refusal("a Twilio trial account only calls verified numbers", operator=True, destination=True),
+    573005: Refusal("a Twilio trial account only calls verified numbers", operator=True, destination=True),
     # Our own request. Not the number's fault, and every other dial will fare the same.
     21200: Refusal("Twilio finds the request malformed", operator=True),
     21201: Refusal("the request named no number to call", operator=True),

@@ -150,7 +150,7 @@ BLOCKS: dict[str, tuple[dict[str, Any], str, str, datetime | None]] = {
     "an attempt ahead of our clock": ({"last_attempt_at": NOW + timedelta(minutes=5)}, "min_gap", "wait", NOW + timedelta(minutes=20)),
     "unknown attempt": ({"open_attempt": "unknown"}, "open_attempt", "wait", None),
     "ringing attempt": ({"open_attempt": "ringing"}, "open_attempt", "wait", None),
-    "words not saved": ({"unsaved_since": NOW - timedelta(hours=1)}, "last_words", "wait", NOW + 5 * SECOND),
+    "words not saved": ({"unsaved_since": NOW - timedelta(hours=1)}, "last_words", "wait", NOW + 60 * SECOND),
     "public URL down": ({"public_url_problem": "it answers 502"}, "public_url", "wait", NOW + 5 * SECOND),
     "a carrier that took none of three": ({"failed_requests": ago(0.5, 0.6, 0.7)}, "carrier_health", "wait", NOW + 30 * SECOND),
     "its first try after the rest": (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import shutil
 import threading
 from collections.abc import AsyncIterator, Callable
@@ -315,7 +316,7 @@ def test_replaying_twice_changes_nothing(tmp_path: Path, cipher: Vault) -> None:
     assert log.replay() == 1
     first = dict(store.turns)
     (tmp_path / "a1-1.turns").write_bytes(content)
-    assert log.replay() == 1
+    assert TurnLog(tmp_path, cipher, store, SystemClock()).replay() == 1
     assert store.turns == first
 
 
@@ -344,6 +345,30 @@ def test_a_file_that_cannot_be_replayed_is_set_aside(tmp_path: Path, cipher: Vau
 def test_a_file_that_sql_will_not_take_now_waits(tmp_path: Path, cipher: Vault) -> None:
     path = written(tmp_path, cipher, entry(0))
     store = Store(failures=1)
-    assert TurnLog(tmp_path, cipher, store, SystemClock()).replay() == 0
+    log = TurnLog(tmp_path, cipher, store, SystemClock())
+    assert log.replay() == 0
     assert path.exists()
-    assert store.replayed == []
+    assert (store.replayed, log.replayed) == ([], False)
+    # Asked again it is taken, and what calls of this process have written since is left alone.
+    own = tmp_path / "own-1.turns"
+    own.write_bytes(b"")
+    assert log.replay() == 1
+    assert not path.exists()
+    assert own.exists()
+    assert (store.replayed, log.replayed) == ([log.spool_id], True)
+
+
+def test_a_record_that_a_full_disk_tore_does_not_hide_the_next(tmp_path: Path, cipher: Vault) -> None:
+    file = SpoolFile(tmp_path, HEAD, cipher)
+    file.append(entry(0))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    # The kernel takes fifty bytes more, and then refuses, as a disk does that fills up.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (file.path.stat().st_size + 50, hard))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            file.append(entry(1))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    file.append(entry(2, opted_out=True))
+    file.close()
+    assert spool.read(file.path, cipher) == (HEAD, [entry(0), entry(2, opted_out=True)])

@@ -38,6 +38,7 @@ MAX_WAITING = 64
 # A flood must not become a flood of log lines.
 LOG_EVERY_SECONDS = 60.0
 WARM_UP_SECONDS = 20.0
+REPLAY_RETRY_SECONDS = 20.0
 # How long until a provider that could not be reached is tried again.
 SPEECH_RETRY_SECONDS = 60.0
 # Of the time a worker has for its end.
@@ -87,6 +88,7 @@ class MediaServer:
         self._services: Services | None = None
         self._pacer: Pacer | None = None
         self._retry: asyncio.Task[None] | None = None
+        self._replaying: asyncio.Task[None] | None = None
         self.counters = Counters()
         self.draining = False
 
@@ -95,6 +97,8 @@ class MediaServer:
         loop = asyncio.get_running_loop()
         await loop.run_in_executor(self._gate_threads, self._turn_log.replay)
         self._turn_log.start()
+        if not self._turn_log.replayed:
+            self._replaying = loop.create_task(self._replay_the_rest())
         await self._warm_up()
         self._pacer = Pacer()
         parts = self._parts
@@ -114,6 +118,13 @@ class MediaServer:
         )
         where = {"sock": sock} if sock is not None else {"host": host, "port": port}
         self._server = await ws_create_server(self._route, max_frame_size=MAX_FRAME, read_buffer_init_size=4096, **where)
+
+    async def _replay_the_rest(self) -> None:
+        """Until it is done nobody who was in one of the dead calls is dialled, and after a day they would be, unheard."""
+        loop = asyncio.get_running_loop()
+        while not self._turn_log.replayed:
+            await asyncio.sleep(REPLAY_RETRY_SECONDS)
+            await loop.run_in_executor(self._gate_threads, self._turn_log.replay)
 
     async def _warm_up(self) -> None:
         """A first call must not wait for voices and decoders to be built."""
@@ -202,8 +213,9 @@ class MediaServer:
     async def close(self) -> None:
         """End what is left. A conversation cut here stays open in SQL, so that another stream may resume it."""
         self.draining = True
-        if self._retry is not None:
-            self._retry.cancel()
+        for waiting in (self._retry, self._replaying):
+            if waiting is not None:
+                waiting.cancel()
         if self._server is not None:
             self._server.close()
         for call in list(self._calls):
@@ -332,7 +344,7 @@ class MediaServer:
             raise Refused("the stream token was used before, or belongs to another call")
         try:
             return self._admission(claim)
-        except OrchError:
+        except Exception:
             self._nothing_said(claim)
             raise
 

@@ -9,6 +9,7 @@ from weakref import WeakValueDictionary
 from fastapi import BackgroundTasks
 from starlette.concurrency import run_in_threadpool
 
+from core.domain import utterance
 from core.domain.calls import AttemptStatus
 from core.domain.conversation import ConversationState, Reply
 from core.logs import get_logger
@@ -61,6 +62,10 @@ class StandardMode:
             if context is None or is_foreign(context, form):
                 return None
             if context.status == AttemptStatus.ENDED:
+                heard, digits = form.fields.get("SpeechResult", ""), form.fields.get("Digits", "")
+                if "*" in digits or utterance.asks_to_stop(heard):
+                    # Whatever became of the call, that was said.
+                    await run_in_threadpool(self._parts.conversations.opt_out, form.attempt_id, "call", self._parts.clock.now())
                 return twiml.hangup()
             return await self._take_turn(context, form)
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from core.speech.local import language_model
+from core.speech.local.everyday_words import EVERYDAY_WORDS
 
 # Models kept besides those in use: compiled again from the folder in some milliseconds.
 KEPT_MODELS = 16
@@ -36,7 +37,7 @@ class HeardWord:
     """
 
     word: str
-    frames: int
+    frames: int  # of 10 ms
     strangeness: float
     posterior: float
 
@@ -120,9 +121,9 @@ class Decoder:
     def _compile(self, model: str, hints: tuple[str, ...]) -> list[str]:
         sentences = list(language_model.sentences(hints))
         words = frozenset(word for sentence in sentences for word in sentence.split())
-        pronunciations = language_model.read_pronunciations(self._dictionary, words)
+        pronunciations = language_model.read_pronunciations(self._dictionary, words | EVERYDAY_WORDS)
         usable = [sentence for sentence in sentences if all(word in pronunciations for word in sentence.split())]
-        language_model.write(self._folder / f"{model}.arpa", language_model.arpa(usable))
+        language_model.write(self._folder / f"{model}.arpa", language_model.arpa(usable, pronunciations))
         # Last: its presence says that the other is there.
         language_model.write(self._folder / f"{model}.dict", _lines(language_model.dictionary_lines(pronunciations)))
         return sorted(words - pronunciations.keys())

@@ -183,3 +183,44 @@ def test_while_nobody_of_ours_can_speak_calls_are_held_by_the_carrier(bench) -> 
     bench.tick(1)
     assert bench.attempt(second).mode == "enhanced"
     assert ProblemStore(bench.database).open(bench.clock.now()) == []
+
+
+def test_numbers_that_the_account_may_not_call_do_not_keep_others_from_being_called(bench) -> None:
+    forbidden = [bench.call(window=timedelta(hours=2)) for _ in range(6)]
+    numbers = {bench.view(call).phone for call in forbidden}
+
+    def trial(request):
+        refused = NotPlaced("21219", "a trial account", permanent=False, operator=True, destination=True)
+        return refused if request.to in numbers else None
+
+    bench.carrier.on_dial = trial
+    bench.step()
+    good = [bench.call(window=timedelta(hours=2)) for _ in range(3)]
+    bench.tick(1)
+    assert [bench.state(call) for call in good] == [CallState.DIALING] * 3
+
+
+def test_what_keeps_everybody_from_being_called_is_an_alarm_and_the_reason_of_what_was_missed(bench) -> None:
+    bench.public.found = "https://orch.example/health answers 502"
+    call = bench.call(window=timedelta(minutes=5))
+    while bench.state(call) == CallState.PENDING:
+        bench.tick(5)
+    assert bench.state(call) == CallState.MISSED
+    assert "answers 502" in (bench.view(call).reason or "")
+    problems = ProblemStore(bench.database)
+    (problem,) = problems.open(bench.clock.now())
+    assert problem.kind == "public_url"
+    # Nobody asks any more: an old answer is no alarm.
+    assert problems.open(bench.clock.advance(601)) == []
+    bench.public.found = None
+    bench.call()
+    bench.step()
+    assert problems.open(bench.clock.now()) == []
+
+
+@pytest.mark.parametrize(("skew", "alarms"), [(61.0, 1), (0.0, 0)])
+def test_clocks_that_differ_are_an_alarm(bench, skew, alarms) -> None:
+    bench.control.record_skew(skew, bench.noon)
+    bench.call()
+    bench.step()
+    assert [problem.kind for problem in ProblemStore(bench.database).open(bench.clock.now())] == ["dialling"] * alarms

@@ -534,6 +534,61 @@ def test_a_call_outside_any_window_is_not_offered_for_ever(bench) -> None:
     assert "for 24 hours" in (bench.view(call).reason or "")
 
 
+def test_a_call_that_waited_a_day_is_not_given_up_for_one_dial_that_was_not_taken(bench) -> None:
+    call = bench.call(window=None)
+    bench.control.pause("a storm", bench.clock.now())
+    bench.step()
+    bench.clock.advance(24 * 3600 + 60)
+    bench.control.resume(bench.clock.now())
+    bench.carrier.on_dial = lambda _request: NotPlaced("20429", "too many requests at once", permanent=False, operator=False)
+    bench.step()
+    assert bench.state(call) == CallState.WAITING_RETRY
+    bench.carrier.on_dial = lambda _request: None
+    bench.tick(60)
+    assert bench.state(call) == CallState.DIALING
+
+
+def test_a_late_verdict_does_not_hang_up_on_somebody_who_talks(bench) -> None:
+    call = bench.call()
+    bench.step()
+    conversation = answer(bench, call)
+    talk(bench, conversation, ended_by=None)
+    more = TurnRecord(2, "day", "and you?", "Fine.", bench.clock.now())
+    assert bench.conversations.save(conversation, 1, [more], ConversationState.begin(["day"]).to_json(), None, bench.clock.now())
+    bench.conversations.mark_answered_by(bench.attempt(call).id, "machine_start", bench.clock.now())
+    bench.step()
+    assert bench.carrier.hung_up == []
+    bench.says(call, CarrierStatus.COMPLETED, sequence=3)
+    bench.tick(31)
+    assert bench.attempt(call).outcome != Outcome.VOICEMAIL
+
+
+def test_who_hangs_up_after_a_call_went_on_in_standard_mode_has_hung_up(bench) -> None:
+    call = bench.call()
+    bench.step()
+    conversation = answer(bench, call)
+    row = bench.attempt(call)
+    bench.conversations.stream_saved(row.id, 1, bench.clock.now())
+    bench.conversations.document_fetched(row.id, "standard", bench.clock.now())
+    turn = TurnRecord(1, "day", "not now", "I see.", bench.clock.now())
+    assert bench.conversations.save(conversation, None, [turn], ConversationState.begin(["day"]).to_json(), None, bench.clock.now())
+    bench.says(call, CarrierStatus.COMPLETED, sequence=3)
+    bench.tick(4)
+    assert bench.attempt(call).outcome == Outcome.HUNG_UP_EARLY
+    bench.tick(RETRY)
+    assert len(bench.carrier.dials) == 1
+
+
+def test_a_paused_contact_who_picks_up_is_not_to_be_talked_to(bench) -> None:
+    contact = bench.contact()
+    call = bench.call(contact)
+    bench.step()
+    bench.contacts.pause(contact, "on holiday", bench.clock.now())
+    context = bench.conversations.context(bench.attempt(call).id)
+    assert context is not None
+    assert context.unwanted
+
+
 def test_a_plan_that_cannot_be_read_fails_the_call_and_not_the_worker(bench) -> None:
     bad, good = bench.call(plan="no-such-plan"), bench.call()
     report = bench.step()

@@ -7,15 +7,16 @@ from datetime import timedelta
 
 import pytest
 
+from core.calls.resolve import Found, resolve_call
 from core.calls.settlement import Applied
 from core.domain.calls import AttemptStatus, CallState
 from core.domain.outcomes import Outcome
 from core.storage.problems import ProblemStore
-from core.telephony.base import CarrierStatus, Placed, Unknown
+from core.telephony.base import CarrierStatus, NotPlaced, Placed, Unknown
 
 
 def kinds(bench) -> list[str]:
-    return [problem.kind for problem in ProblemStore(bench.database).open()]
+    return [problem.kind for problem in ProblemStore(bench.database).open(bench.clock.now())]
 
 
 def vanish(_request) -> Unknown:
@@ -168,3 +169,44 @@ def test_a_call_of_another_account_that_should_end_is_not_looked_at_without_rest
     assert bench.run(call).wake_at > bench.clock.now() + timedelta(seconds=5)
     assert bench.carrier.hung_up == []
     assert "account" in kinds(bench)
+
+
+def test_a_call_of_another_account_is_unresolved_in_the_end_and_a_person_can_settle_it(bench) -> None:
+    call = bench.call(window=timedelta(hours=1))
+    bench.step()
+    bench.carrier.account = "AC-another"
+    for _ in range(12):
+        bench.tick(3600)
+        bench.watch.tick(bench.clock.now())
+    assert bench.attempt(call).status == AttemptStatus.UNKNOWN
+    assert bench.state(call) == CallState.UNRESOLVED
+    resolve_call(bench.database, bench.settlement, call, Found.NO_ANSWER, by="me", note=None, now=bench.clock.now())
+    assert bench.attempt(call).outcome == Outcome.NO_ANSWER
+    assert "account" not in kinds(bench)
+
+
+def test_a_stray_that_was_hung_up_is_no_stranger_to_a_later_attempt(bench) -> None:
+    call = bench.call()
+    bench.step()
+    stray = bench.carrier.place(bench.view(call).phone)
+    bench.says(call, CarrierStatus.RINGING, sequence=1, sid=stray)
+    bench.says(call, CarrierStatus.BUSY, sequence=2)
+    bench.step()
+    bench.carrier.on_dial = vanish
+    bench.tick(30 * 60)
+    bench.tick(61)
+    assert bench.attempt(call).carrier_call_id is None
+    assert bench.attempt(call).first_absent_at is not None
+    bench.tick(601)
+    assert bench.attempt(call).outcome == Outcome.FAILED
+
+
+def test_what_is_mended_is_no_alarm_any_more(bench) -> None:
+    call = bench.call()
+    bench.carrier.on_dial = lambda _request: NotPlaced("20003", "authenticate", permanent=False, operator=True)
+    bench.step()
+    assert kinds(bench) == ["carrier"]
+    bench.carrier.on_dial = lambda _request: None
+    bench.tick(301)
+    assert bench.attempt(call).carrier_call_id is not None
+    assert kinds(bench) == []
