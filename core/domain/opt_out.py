@@ -43,6 +43,11 @@ _ORDER = re.compile(
     rf"|(?:take|get|remove|delete|cross|strike) {_ENTRY} (?:off|out)(?: of)?(?: it| that| this)?$"
     rf"|(?:remove|delete|erase|lose|forget|drop|block) (?:my|our|this) {_NUMBER}"
     r"|(?:remove|delete|unlist) (?:me|us)(?! from (?:the|my) (?:house|home|hospital|room)\b)"
+    rf"|(?:take|remove|strike|cross) (?:my|our) (?:name|{_NUMBER}) (?:off|from)"
+    # Nobody asks for being called "any more": the word before was lost.
+    rf"|{_CALL} {_US} (?:any more|any longer)"
+    # The last word is often lost, on the line or in our own pause.
+    rf"|(?:take|remove|delete) {_ENTRY} (?:off|from)(?: of)? (?:your|the|this|that)(?: please)?$"
     r"|unsubscribe|opt (?:me |us )?out"
     r"|(?:put|add|place) (?:me|us|(?:my|this) (?:name|number)) (?:on|to|onto) (?:\w+ ){0,3}(?:not|no) call"
     r"|leave (?:me|us) (?:alone|in peace)(?! (?:with|in|at)\b)"
@@ -61,7 +66,7 @@ _NOT_FOR_GOOD = re.compile(
 _WISH = re.compile(
     r"\b(?:"
     r"(?:do not|did not|never) (?:want|like|wish|need|care for)(?: to (?:get|receive|have|take|answer))?"
-    rf"(?: {_THESE})*(?: kind of)?(?: \w+)? {_CALLS}(?! (?:back|from|about|with|to) {_OTHERS})"
+    rf"(?: {_THESE})*(?: kind of)?(?: (?!to\b)\w+)? {_CALLS}(?! (?:back|from|about|with|to) {_OTHERS})"
     rf"|(?:do not|did not|never) (?:want|like|wish|need) (?:you|this company|anybody|anyone)(?: people)? (?:to {_CALL}|{_CALLING}) {_US}(?P<later>{_NOT_FOR_GOOD.pattern[1:]})?"
     r"|(?:do not|did not) (?:want|wish|like) to be (?:called|phoned|contacted|bothered|disturbed|on (?:your|this|the|any)(?: \w+)? list)(?! by\b)"
     r"|do not (?:want|wish) to (?:hear|talk|speak)(?: any more| ever| again)*(?: from| to| with) you"
@@ -86,23 +91,24 @@ _ALONE_PHRASES = """
     i did not sign up for this | i never signed up for this | i did not ask for this | i never asked for this
     i did not ask for these calls | i never asked for these calls | i did not sign up for these calls
 """
-_ALONE = frozenset(
-    tuple(word for word in phrase.split() if word not in FILLERS) for phrase in _ALONE_PHRASES.replace("\n", "|").split("|")
-) - {()}
+_ALONE = frozenset(tuple(phrase.split()) for phrase in _ALONE_PHRASES.replace("\n", "|").split("|")) - {()}
+_HUMS = FILLERS - {"the", "a", "like"}
 # Said before and after any of these.
-_MANNERS = FILLERS | _set(
+_MANNERS = _HUMS | _set(
     "no yes yeah yep hello hi hey sorry thanks thank you now just really sir madam i we am are said say look listen again already immediately"
     " man guys for but and right goodbye bye it is"
 )
 _LONGEST_ALONE = 12
 
 _WRONG_NUMBER = re.compile(
-    r"\b(?:wrong (?:number|person|guy|man|woman|lady|house|party|(?:phone|telephone) number)|by (?:that|this) name|not (?:my|his|her|their|the right) (?:phone )?number)\b"
+    r"\b(?:wrong (?:(?:phone |telephone )?number|person|guy|party)|not (?:my|his|her|their|the right) (?:phone )?number)\b|\byou have the wrong(?: please)?$"
 )
+_NOBODY_HERE = re.compile(r"\bby (?:that|this) name\b")
 _LONGEST_WRONG_NUMBER = 10  # words; longer, it is a story about one
-_DIALLED = _set("dialed dialled called rang phoned wrote gave took")
 
-_POLITE = FILLERS | _set("just now really simply kindly maybe already immediately finally ever all")
+_POLITE = (FILLERS - {"like"}) | _set(
+    "just now really simply kindly maybe already immediately finally ever all always often sometimes usually"
+)
 _TELLERS = _set(
     "i we he she it they who which that people kids children grandchildren friend friends family son sons daughter daughters sister sisters brother"
     " brothers mother father mom dad wife husband neighbor neighbors neighbour neighbours grandson granddaughter grandma grandpa doctor nurse"
@@ -134,7 +140,7 @@ def _before(joined: str, found: re.Match[str]) -> list[str]:
 
 def _is_alone(said: tuple[str, ...]) -> bool:
     """Is one of the short orders all there is, manners apart?"""
-    meant = tuple(word for word in said if word not in FILLERS)
+    meant = tuple(word for word in said if word not in _HUMS)
     if not meant or len(meant) > _LONGEST_ALONE:
         return False
     for start in range(len(meant)):
@@ -160,6 +166,9 @@ def _is_given(before: list[str]) -> bool:
         return not (earlier and earlier[-1] in _CONDITIONS)
     if last == "to":
         return _is_asked(earlier)
+    if last == "i":
+        # "How do i stop these calls?"
+        return bool({"how", "can", "may", "could"} & set(earlier[-2:]))
     if last in _AUXILIARIES:
         return bool(earlier) and earlier[-1] == "you"
     return last not in _TELLERS
@@ -181,13 +190,14 @@ def _forbids(joined: str, found: re.Match[str]) -> bool:
     before, how, for_good = _before(joined, found), found["how"], found["for_good"]
     if not found["whom"] and not for_good:
         return False
-    if not for_good and _NOT_FOR_GOOD.match(joined[found.end() :]):
+    rest = joined[found.end() :]
+    if not for_good and _NOT_FOR_GOOD.match(rest) and not re.search(r"\b(?:again|ever|any more)\b", rest):
         return False
     last = before[-1] if before else None
     if how == "not to":
         return last in _ASKING or (last == "you" and before[-2:-1] != [] and before[-2] in _ASKING)
     if how not in {"do not", "never"}:
-        return last in {"you", "had"}
+        return last in {"you", "had"} or (last is None and how == "better not")
     if last is None:
         return True
     if "again" in for_good:
@@ -204,7 +214,10 @@ def _is_own(before: list[str]) -> bool:
 
 
 def _is_wrong_number(said: tuple[str, ...], joined: str) -> bool:
-    found = _WRONG_NUMBER.search(joined)
-    if found is None or len(said) > _LONGEST_WRONG_NUMBER:
+    if len(said) > _LONGEST_WRONG_NUMBER:
         return False
-    return "you" in said or not _DIALLED & set(_before(joined, found))
+    found = _WRONG_NUMBER.search(joined)
+    if found is None:
+        return _NOBODY_HERE.search(joined) is not None
+    before = set(_before(joined, found))
+    return bool({"you", "think", "believe", "guess", "afraid"} & before) or not _TELLERS & before

@@ -53,7 +53,7 @@ OPT_OUT_PHRASES = (
     "take my name off your list",
     "remove me from your list",
     "remove my number",
-    "leave me alone",
+    "please leave me alone",
     "i am not interested",
     "wrong number",
     "you have the wrong number",

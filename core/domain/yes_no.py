@@ -26,6 +26,7 @@ _YES = """
 """
 # Neither: what is open, and manners that say yes to one question and no to another.
 _NEITHER = """
+    maybe | perhaps | possibly | it depends
     i do not know | do not know | i am not sure | not sure | not so sure | not too sure | not quite sure | i am not quite sure | not certain
     i do not remember | do not remember | i can not remember | can not remember | do not recall | can not recall
     i can not say | can not say | can not tell | hard to say | no idea | i have no idea | let me think | why do you ask
@@ -58,6 +59,8 @@ def _table() -> tuple[tuple[tuple[str, ...], bool | None, str], ...]:
         (_CLOSING_YES, True, "closing"),
     ):
         entries.extend((tuple(phrase.split()), meaning, strength) for phrase in phrases.replace("\n", "|").split("|") if phrase.strip())
+    # "I do not mind" must not be "i do not".
+    entries.extend((("i", *phrase), meaning, strength) for phrase, meaning, strength in tuple(entries) if meaning is None)
     return tuple(sorted(entries, key=lambda entry: -len(entry[0])))
 
 
@@ -69,19 +72,19 @@ def yes_or_no(text: str) -> bool | None:
     said = words(_DO_NOT_THINK_SO.sub("no", " ".join(words(text))))
     plain: set[bool] = set()
     weak: set[bool] = set()
+    unsure = False
     position = 0
     while position < len(said):
         for phrase, meaning, strength in _POLARITY:
             end = position + len(phrase)
             if said[position:end] != phrase or (strength == "closing" and content_words(" ".join(said[end:]))):
                 continue
+            unsure = unsure or meaning is None
             if meaning is not None:
                 (plain if strength == "plain" else weak).add(meaning)
             position = end
             break
         else:
             position += 1
-    for answers in (plain, weak):
-        if answers:
-            return answers.pop() if len(answers) == 1 else None
-    return None
+    answers = plain or (set() if unsure else weak)
+    return answers.pop() if len(answers) == 1 else None

@@ -1,8 +1,11 @@
-"""From a plan's hints to what PocketSphinx needs: a language model, and a dictionary of only its words.
+"""From a plan's hints to what PocketSphinx needs: a language model, a dictionary of only its words, and fillers.
 
 With the full dictionary a decoder works for seconds on one utterance; with some hundred words it is far faster than
 real time. The model is a trigram over the hints, sharp enough to keep their word order, with a small share of its mass
 left for any other order of the same words, and with hints joined by "and".
+
+Speech outside the hints must not be bent into the nearest hint: each phone of the acoustic model is also a filler
+word, which costs little enough to win where no word fits, and too much where one does.
 """
 
 from __future__ import annotations
@@ -10,24 +13,25 @@ from __future__ import annotations
 import hashlib
 import itertools
 import math
-import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-VERSION = 3
-# Probability mass that leaves the hints' own word order, at each step, and the share of it that goes to words of no hint.
-# Both were measured on the plans that ship: with a tenth of the mass strange speech passed for hints half as often again.
-OTHER_ORDERS = 0.01
-OTHER_WORDS = 0.5
+VERSION = 2
+# Probability mass that leaves the hints' own word order, at each step. Measured together with FILLER_PROBABILITY on the
+# plans that ship: with a tenth no more answers were right, and half as much strange speech again passed for hints.
+OTHER_ORDERS = 0.001
+FILLER_PROBABILITY = 1e-16
 # People join two answers, or begin and end one with these; they alone are no answer, and a breath sounds like some.
 GLUE = ("and", "but", "i", "so", "well", "uh", "um")
 # "i" begins many an answer that is cut short after it.
 _EDGES = tuple(word for word in GLUE if word != "i")
-_OPENERS = ("and", "well")
-_POLARITY = ("yes", "no")
-_NEVER_AFTER_POLARITY = ("yes", "no", "yeah")
+_OPENERS = ("and", "yes", "no", "well")
+PHONES = tuple("AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH".split())  # noqa: SIM905
+# The three noises of the en-us acoustic model are kept; its own file has them, too.
+_NOISES = ("<s> SIL", "</s> SIL", "<sil> SIL", "[NOISE] +NSN+", "[SPEECH] +SPN+")
+
 _WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 
 
@@ -60,11 +64,10 @@ def dictionary_lines(pronunciations: dict[str, list[str]]) -> Iterator[str]:
             yield f"{word if number == 1 else f'{word}({number})'} {phones}"
 
 
-def write(path: Path, text: str) -> None:
-    """At once or not at all: a sibling may read it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(text, encoding="utf-8")
-    draft.replace(path)
+def filler_lines() -> Iterator[str]:
+    yield from _NOISES
+    for phone in PHONES:
+        yield f"+{phone}+ {phone}"
 
 
 def sentences(hints: Sequence[str]) -> Iterator[str]:
@@ -72,17 +75,10 @@ def sentences(hints: Sequence[str]) -> Iterator[str]:
     for hint in hints:
         yield from (hint, hint, hint, f"{hint} and")
         yield from (f"{opener} {hint}" for opener in _OPENERS)
-        if hint.split()[0] not in _NEVER_AFTER_POLARITY:
-            yield from (f"{opener} {hint}" for opener in _POLARITY)
     yield from GLUE
 
 
-def vocabulary(hints: Sequence[str]) -> frozenset[str]:
-    """Every word that may be heard as part of an answer."""
-    return frozenset(word for sentence in sentences(hints) for word in sentence.split())
-
-
-def arpa(corpus: Iterable[str], other_words: Iterable[str] = (), other_orders: float = OTHER_ORDERS) -> str:
+def arpa(corpus: Iterable[str], other_orders: float = OTHER_ORDERS) -> str:
     """An interpolated trigram model in ARPA format. Raises ValueError for a corpus without words."""
     singles: Counter[str] = Counter()
     pairs: Counter[tuple[str, str]] = Counter()
@@ -92,12 +88,10 @@ def arpa(corpus: Iterable[str], other_words: Iterable[str] = (), other_orders: f
         singles.update(words)
         pairs.update(itertools.pairwise(words))
         triples.update(zip(words, words[1:], words[2:], strict=False))
-    known = sorted(word for word in singles if word != "<s>")
-    if len(known) < 2:
+    vocabulary = sorted(word for word in singles if word != "<s>")
+    if len(vocabulary) < 2:
         raise ValueError("a language model needs at least one word")
-    total = sum(singles[word] for word in known) + len(known)
-    others = sorted(set(other_words) - singles.keys())
-    of_others = OTHER_WORDS if others else 0.0
+    total = sum(singles[word] for word in vocabulary) + len(vocabulary)
     after_one: Counter[str] = Counter()
     for (first, _), count in pairs.items():
         after_one[first] += count
@@ -106,8 +100,7 @@ def arpa(corpus: Iterable[str], other_words: Iterable[str] = (), other_orders: f
         after_two[first, second] += count
 
     kept = 1 - other_orders
-    one = {word: (1 - of_others) * (singles[word] + 1) / total for word in known}
-    one |= {word: of_others / len(others) for word in others}
+    one = {word: (singles[word] + 1) / total for word in vocabulary}
     two = {pair: kept * count / after_one[pair[0]] + other_orders * one[pair[1]] for pair, count in pairs.items()}
     three = {triple: kept * count / after_two[triple[:2]] + other_orders * two[triple[1:]] for triple, count in triples.items()}
     # Because the seen n-grams already hold their share of the lower order, the weight of backing off is that share itself.
@@ -139,16 +132,6 @@ def whole_hints(text: str, hints: Sequence[str]) -> str:
         kept += hint or ()
         position += len(hint) if hint else 1
     return " ".join(kept)
-
-
-def from_a_beginning(text: str, hints: Sequence[str]) -> str:
-    """`text` from where a hint begins. What stands before is the end of something: "call me again" may have had a "don't"."""
-    words = text.split()
-    for start in range(len(words)):
-        ahead = tuple(words[start : start + 2])
-        if any(tuple(hint.split()[:2]) == ahead or hint == words[start] for hint in hints):
-            return " ".join(words[start:])
-    return ""
 
 
 def without_edges(text: str, hints: Sequence[str]) -> str:
